@@ -1,0 +1,196 @@
+/*
+ * The marshaller: a bpf(), perf_event_open() or perf ioctl with everything its pointers reach, as bytes, and
+ * back. One table (call-table.c) says for each command and object which fields are pointers in or out, how
+ * long what they point to is, and which fields are descriptors; encoder and decoder walk the same table in the
+ * same order, so a payload has no field names and a decoder accepts exactly one shape for given arguments.
+ * Command set: include/uapi/linux/bpf.h of Linux 6.12.
+ *
+ * The encoder runs inside the application (freestanding, no libc, no allocation of its own), the decoder in
+ * the guest and, for checking, in the session. Descriptors travel as handles: numbers in a table that the
+ * guest keeps for each session. Handle 0 is "no descriptor given"; YGR_HANDLE_BAD is a descriptor that is not
+ * remote, which becomes -1 there, so that the guest's kernel says EBADF itself.
+ *
+ * CALL payload:  struct ygr_call, attr (attr_size bytes, padded to 8), then segments in the order in which
+ * the walk meets them: {u32 in_length, u32 out_capacity}, in bytes padded to 8.
+ * REPLY payload: struct ygr_reply, attr as the kernel left it (padded to 8), then for each segment with an out
+ * capacity: {u32 length, u32 0}, bytes padded to 8.
+ *
+ * Bounds: attr YGR_CALL_ATTR_MAX, segments YGR_CALL_SEGMENTS_MAX, payload YGR_FRAME_MAX. Beyond: -E2BIG.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define YGR_HANDLE_NONE 0u
+#define YGR_HANDLE_BAD  0xffffffffu
+
+#define YGR_CALL_ATTR_MAX     4096
+#define YGR_CALL_SEGMENTS_MAX 64
+
+enum ygr_call_kind {
+	YGR_CALL_BPF = 1,   /* cmd: bpf command; attr: union bpf_attr */
+	YGR_CALL_PERF = 2,  /* perf_event_open; attr: struct ygr_perf_args, then struct perf_event_attr */
+	YGR_CALL_IOCTL = 3, /* attr: struct ygr_ioctl_args */
+};
+
+enum ygr_object_kind {
+	YGR_OBJECT_NONE,
+	YGR_OBJECT_MAP,
+	YGR_OBJECT_PROG,
+	YGR_OBJECT_LINK,
+	YGR_OBJECT_BTF,
+	YGR_OBJECT_ITER,
+	YGR_OBJECT_PERF,
+	YGR_OBJECT_FILE,
+	YGR_OBJECT_TOKEN,
+};
+
+/* What a handle is; the shape of a map decides how long its keys and values are. */
+struct ygr_object {
+	uint32_t kind; /* enum ygr_object_kind */
+	uint32_t map_type;
+	uint32_t key_size;
+	uint32_t value_size; /* as created; per-CPU maps: see ygr_object_value_size() */
+	uint32_t max_entries;
+	uint32_t map_flags;
+	uint32_t possible_cpus; /* of the guest */
+	uint32_t reserved;
+};
+
+struct ygr_call {
+	uint32_t kind; /* enum ygr_call_kind */
+	uint32_t cmd;
+	uint32_t attr_size;
+	uint32_t segment_count;
+};
+
+struct ygr_reply {
+	int64_t result;    /* as the system call: >= 0, or negative errno; a new descriptor counts as 0 */
+	uint32_t handle;   /* of a new descriptor, else YGR_HANDLE_NONE */
+	uint32_t attr_size;
+	struct ygr_object object; /* what the new handle is */
+};
+
+/* perf_event_open(attr, pid, cpu, group_fd, flags); followed by the perf_event_attr at its own size. */
+struct ygr_perf_args {
+	int32_t pid;
+	int32_t cpu;
+	uint32_t group_handle;
+	uint32_t reserved;
+	uint64_t flags;
+};
+
+/* ioctl(handle, request, argument): argument is a number, a handle (SET_BPF, SET_OUTPUT), or a segment. */
+struct ygr_ioctl_args {
+	uint32_t handle;
+	uint32_t reserved;
+	uint64_t request;
+	uint64_t argument;
+};
+
+/*
+ * What the marshaller asks its host. All callbacks get USER. In the application `read` and `write` go through
+ * process_vm_readv/writev on itself, so that a bad pointer is EFAULT and not a crash; in tests they are memcpy.
+ */
+struct ygr_call_host {
+	/* Copies LEN bytes from the application's address ADDRESS: 0 or -EFAULT. */
+	int (*read)(void *user, uint64_t address, void *to, size_t len);
+	/* Copies LEN bytes to the application: 0 or -EFAULT. */
+	int (*write)(void *user, uint64_t address, const void *from, size_t len);
+	/* Descriptor to handle (encoder): YGR_HANDLE_BAD for what is not remote. */
+	uint32_t (*handle_of)(void *user, int fd);
+	/* Handle to descriptor (decoder): -1 for an unknown handle. */
+	int (*fd_of)(void *user, uint32_t handle);
+	/* What HANDLE is: false when unknown. Both ends must agree on map shapes; the guest's word decides. */
+	bool (*object_of)(void *user, uint32_t handle, struct ygr_object *ret_object);
+	void *user;
+};
+
+/* Memory given to one operation: used from the front, never grown. -ENOBUFS when it is too small. */
+struct ygr_arena {
+	uint8_t *data;
+	size_t size;
+	size_t used;
+};
+
+/* One pointer of a call: where it points in the application, and where its bytes lie at this end. */
+struct ygr_segment {
+	uint64_t address;   /* encoder: application address */
+	uint32_t in_length; /* bytes sent */
+	uint32_t out_capacity;
+	uint8_t *data; /* decoder: max(in_length, out_capacity) bytes in the arena, 8-aligned */
+};
+
+/* A call on its way: made by encode or decode, needed again for its reply. */
+struct ygr_call_plan {
+	struct ygr_call call;
+	uint64_t attr_address;                /* encoder */
+	uint8_t attr[YGR_CALL_ATTR_MAX] __attribute__((aligned(8))); /* decoder: with real pointers and descriptors */
+	uint32_t segment_count;
+	struct ygr_segment segments[YGR_CALL_SEGMENTS_MAX];
+};
+
+/*
+ * Encodes bpf(CMD, ATTR_ADDRESS, SIZE) into OUT as a CALL payload. Returns 0, or the negative errno that the
+ * application shall see: what the kernel would say without side effects (-EFAULT, -E2BIG for a non-zero tail,
+ * -EINVAL), or -EOPNOTSUPP for what cannot be forwarded (arena). An unknown CMD is -EINVAL.
+ */
+int ygr_bpf_encode(const struct ygr_call_host *host, int cmd, uint64_t attr_address, uint32_t size,
+		   struct ygr_arena *out, struct ygr_call_plan *plan);
+
+/* The same for perf_event_open(). */
+int ygr_perf_encode(const struct ygr_call_host *host, uint64_t attr_address, int pid, int cpu, int group_fd,
+		    uint64_t flags, struct ygr_arena *out, struct ygr_call_plan *plan);
+
+/* The same for ioctl() on a perf event whose descriptor is FD. Unknown requests: -ENOTTY. */
+int ygr_ioctl_encode(const struct ygr_call_host *host, int fd, uint64_t request, uint64_t argument,
+		     struct ygr_arena *out, struct ygr_call_plan *plan);
+
+/* How much arena an encode may need: an upper bound computed from the same walk; errors as the encoder. */
+int64_t ygr_bpf_encoded_size(const struct ygr_call_host *host, int cmd, uint64_t attr_address, uint32_t size);
+
+/*
+ * Decodes a CALL payload. Every length is recomputed from the attribute and must equal what was sent. With a
+ * host that has fd_of, pointers and descriptors are put into plan->attr, ready for the system call; without
+ * (session), handles and offsets stay and plan serves ygr_grant_check(). 0, -EPROTO, -E2BIG, -ENOBUFS.
+ */
+int ygr_call_decode(const struct ygr_call_host *host, const uint8_t *payload, size_t len,
+		    struct ygr_arena *arena, struct ygr_call_plan *plan);
+
+/* Runs a decoded call in this process' kernel (guest): the system call's result or negative errno. */
+int64_t ygr_call_perform(struct ygr_call_plan *plan);
+
+/* Encodes the outcome of a decoded call into OUT as a REPLY payload; descriptors in out fields are ids, not fds. */
+int ygr_call_encode_reply(const struct ygr_call_plan *plan, int64_t result, uint32_t handle,
+			  const struct ygr_object *object, struct ygr_arena *out);
+
+/* Checks and unpacks a REPLY's head only. */
+int ygr_reply_parse(const uint8_t *payload, size_t len, struct ygr_reply *ret_reply);
+
+/*
+ * Writes a REPLY's out fields and segments back into the application, only where PLAN (made by encode) said
+ * that the kernel may write, never more than was asked for. Returns the result for the application: the reply's
+ * result, -EFAULT, or -EPROTO for a reply that does not fit its call.
+ */
+int64_t ygr_call_apply_reply(const struct ygr_call_host *host, const struct ygr_call_plan *plan,
+			     const uint8_t *payload, size_t len);
+
+/* Bytes of one value as the system calls see it: per-CPU maps have roundup(value_size, 8) for each possible CPU. */
+uint64_t ygr_object_value_size(const struct ygr_object *object);
+
+/* How a bpf command is treated; the docs' table and a test against the uapi header are made from this. */
+enum ygr_treatment { YGR_FORWARDED, YGR_LOCAL, YGR_REFUSED };
+
+struct ygr_command_info {
+	int cmd;
+	const char *name; /* "MAP_CREATE" */
+	enum ygr_treatment treatment;
+	const char *reason; /* for YGR_REFUSED */
+	bool returns_fd;
+};
+
+/* The row for CMD, or NULL. ygr_command_count() rows in command order, without holes. */
+const struct ygr_command_info *ygr_command_info(int cmd);
+int ygr_command_count(void);

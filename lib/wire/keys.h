@@ -1,0 +1,32 @@
+/*
+ * Keys on the node, with OpenSSL. A private key is a PKCS#8 PEM file (mode 0600; `openssl pkey` reads it); a
+ * public key or certificate is one line of base64 in a text file.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "lib/base/error.h"
+#include "lib/wire/handshake.h"
+
+extern const struct ygr_crypto ygr_crypto_openssl;
+
+/* Makes an Ed25519 key pair: KEY_PATH (0600, never overwritten: -EEXIST) and KEY_PATH with .pub for .key. */
+int ygr_keys_generate(const char *key_path, struct ygr_error *error);
+
+/* Signs a certificate for PUBLIC_PATH with ROOT_KEY_PATH and writes it to CERT_PATH. DAYS from now. */
+int ygr_keys_certify(const char *root_key_path, const char *public_path, const char *name, uint32_t usages,
+		     int days, const char *cert_path, struct ygr_error *error);
+
+int ygr_keys_read_public(const char *path, uint8_t ret_key[32], struct ygr_error *error);
+int ygr_keys_read_cert(const char *path, struct ygr_cert *ret_cert, struct ygr_error *error);
+
+/* The node's key and certificate: fails clearly when they do not belong together or the mode is too open. */
+int ygr_identity_open(const char *key_path, const char *cert_path, struct ygr_identity **ret_identity,
+		      struct ygr_error *error);
+struct ygr_identity *ygr_identity_free(struct ygr_identity *identity);
+const struct ygr_cert *ygr_identity_cert(const struct ygr_identity *identity);
+
+/* Signs; safe from several threads. */
+int ygr_identity_sign(const struct ygr_identity *identity, const void *message, uint64_t len,
+		      uint8_t ret_signature[64]);
