@@ -5,6 +5,10 @@
  * One connection has one purpose. After the handshake (handshake.h):
  *   control   PING/PONG, RELEASE, GRANT_OWNER
  *   session   OPEN first; then CALL, HANDLE_CLOSE, RING_*, MEM_*, FILE_*
+ *
+ * REFUSED ends a connection, with one exception: after OPENED, a REFUSED with id 0 is a notice. It precedes the
+ * answer (-EACCES, or -ENOMEM for limits.memory) to a call or file that grant or owner do not allow, carries the
+ * sentence for people, and the session goes on. What does end an open session is REFUSED with id 0xffffffff.
  */
 #pragma once
 
@@ -14,13 +18,16 @@
 
 enum ygr_purpose { YGR_PURPOSE_CONTROL = 1, YGR_PURPOSE_SESSION = 2, YGR_PURPOSE_VIOLATIONS = 3 };
 
+#define YGR_REFUSED_NOTICE 0u          /* id of a REFUSED after OPENED: the session goes on */
+#define YGR_REFUSED_FINAL  0xffffffffu /* id of a REFUSED after OPENED: the sender closes */
+
 enum ygr_message_type {
 	/* handshake */
 	YGR_MSG_HELLO = 1,     /* n>g struct ygr_hello */
 	YGR_MSG_CHALLENGE = 2, /* g>n struct ygr_challenge */
 	YGR_MSG_AUTH = 3,      /* n>g struct ygr_auth */
 	YGR_MSG_WELCOME = 4,   /* g>n JSON: the guest, see docs/protocol.md */
-	YGR_MSG_REFUSED = 5,   /* either: struct ygr_refused and UTF-8 text; the sender then closes */
+	YGR_MSG_REFUSED = 5,   /* either: struct ygr_refused and UTF-8 text; ends the connection, see above */
 
 	/* control connection */
 	YGR_MSG_PING = 16,    /* n>g empty */
@@ -124,6 +131,12 @@ struct ygr_handle_close {
 	uint32_t reserved;
 };
 
+/*
+ * Stream: RECORDS begin at the consumer position without ARM; the guest gives the space in its ring back as it
+ * sends, and CONSUMED (or ARM) only returns window. ARM and CONSUMED behind the last position or beyond the
+ * producer end the session; for a handle that has no ring (any more) they are ignored. A ring outlives its
+ * handle, as a mapping outlives its descriptor, until RING_CLOSE; the same holds for MEM_OPEN.
+ */
 enum ygr_ring_kind { YGR_RING_BPF = 1, YGR_RING_PERF = 2 };
 
 struct ygr_ring_open {
