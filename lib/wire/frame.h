@@ -37,3 +37,9 @@ void ygr_frame_header(uint8_t out[YGR_FRAME_HEADER], uint16_t type, uint32_t id,
  * -EPROTO (magic), -EPROTONOSUPPORT (version), -EMSGSIZE (length above MAX).
  */
 int64_t ygr_frame_parse(const uint8_t *data, size_t len, uint32_t max, struct ygr_frame *ret_frame);
+
+/*
+ * The same look at the 16 header bytes alone, for who reads the payload straight to where it belongs: the whole
+ * frame's size or an error as above; ret_frame->payload is NULL.
+ */
+int64_t ygr_frame_head(const uint8_t header[YGR_FRAME_HEADER], uint32_t max, struct ygr_frame *ret_frame);
