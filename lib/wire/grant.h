@@ -62,3 +62,9 @@ int ygr_grant_check_call(const struct ygr_grant *grant, const char *who, const s
 /* May PATH be opened with FLAGS (O_RDONLY ...)? PATH must be absolute and without "..", else -EACCES. */
 int ygr_grant_check_file(const struct ygr_grant *grant, const char *who, const char *path, int flags,
 			 struct ygr_error *error);
+
+/*
+ * Is PATH a directory above (or within, for "/**") something that the grant lets be opened? For file systems that
+ * show only what may be opened. PATH as for ygr_grant_check_file().
+ */
+bool ygr_grant_leads_to(const struct ygr_grant *grant, const char *path);
