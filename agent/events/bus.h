@@ -1,8 +1,8 @@
 /*
  * The event bus: every line of an application becomes one event, sinks take them one way. Each sink has a
- * bounded queue of its own; when it is full the event is dropped for that sink and counted, and the next event
- * that gets through says how many are missing. Publishing never blocks. Publish from the loop thread only;
- * sinks may read from any thread.
+ * bounded queue of its own; when it is full the event is dropped for that sink and counted, and the next
+ * event that gets through says how many are missing. Publishing never blocks. Publish from the loop thread
+ * only; sinks may read from any thread.
  */
 #pragma once
 
@@ -39,19 +39,18 @@ struct ygr_event_filter {
 };
 
 /*
- * A sink with room for at most MAX_BYTES of NDJSON. WAKE is called (on the publishing thread, must not block)
- * when an empty queue gets its first event. -ENOMEM.
+ * A sink with room for at most MAX_BYTES of NDJSON. Its queue starts with the RECENT last events that match
+ * (oldest first; the bus remembers at most 1024 events or 1 MiB), without gap or repetition before what
+ * follows. WAKE is called (on the publishing thread, must not block) when an empty queue gets its first
+ * event. -ENOMEM.
  */
-int ygr_bus_subscribe(struct ygr_bus *bus, const char *name, const struct ygr_event_filter *filter,
-		      uint64_t max_bytes, void (*wake)(void *user), void *user, struct ygr_sink **ret_sink);
+int ygr_bus_subscribe(struct ygr_bus *bus, const struct ygr_event_filter *filter, uint64_t max_bytes,
+		      uint32_t recent, void (*wake)(void *user), void *user, struct ygr_sink **ret_sink);
 struct ygr_sink *ygr_sink_unsubscribe(struct ygr_sink *sink);
 
 /* Moves up to SIZE bytes of whole NDJSON lines to OUT: the number of bytes, 0 when empty. */
 int64_t ygr_sink_take(struct ygr_sink *sink, char *out, uint64_t size);
 uint64_t ygr_sink_dropped(const struct ygr_sink *sink);
-
-/* Up to COUNT most recent events that match, oldest first, as NDJSON (caller frees). */
-char *ygr_bus_recent(struct ygr_bus *bus, const struct ygr_event_filter *filter, uint32_t count);
 
 /* Published and dropped totals by sink, for metrics. */
 uint64_t ygr_bus_published(const struct ygr_bus *bus);

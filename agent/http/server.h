@@ -2,11 +2,11 @@
  * HTTP (libmicrohttpd, own threads): TCP serves only /metrics, /livez, /readyz, /healthz; the UNIX socket
  * serves /v1/... with the peer's credentials. Handlers read immutable snapshots and never wait for the loop.
  *
- *   GET  /v1/vms /v1/monitors /v1/status     the current snapshot's documents, as JSON lists of objects
+ *   GET  /v1/vms /v1/monitors                the current snapshot's documents, as JSON lists of objects
  *   GET  /v1/events?follow=1&vm=&namespace=&monitor=&app=&recent=N   NDJSON, chunked
  *   POST /v1/run          {"vm","program","args"[],"delivery","trace","explain"} -> NDJSON, chunked:
- *                         {"id"}, then {"stream","data"} ..., last {"exit"} or {"signal"} or {"error","reason"}
- *   POST /v1/run/ID/signal {"signal":2}
+ *                         {"id"}, then {"stream","data"} ..., last {"exit"} or {"signal"} or
+ * {"error","reason"} POST /v1/run/ID/signal {"signal":2}
  */
 #pragma once
 
@@ -45,18 +45,20 @@ struct ygr_http_backend {
 };
 
 struct ygr_http_options {
-	const char *tcp_listen;   /* "127.0.0.1:9720"; NULL: none */
-	const char *socket_path;  /* "/run/yagura/agent.sock" */
-	gid_t socket_group;       /* may connect beside root: mode 0660; (gid_t)-1: mode 0600 */
+	const char *tcp_listen;  /* "127.0.0.1:9720"; NULL: none */
+	const char *socket_path; /* "/run/yagura/agent.sock" */
+	gid_t socket_group;      /* may connect beside root: mode 0660; (gid_t)-1: mode 0600 */
 	struct ygr_bus *bus;
 	struct ygr_metrics *metrics;
 	struct ygr_http_backend backend;
 };
 
-int ygr_http_start(const struct ygr_http_options *options, struct ygr_http **ret_http, struct ygr_error *error);
+int ygr_http_start(const struct ygr_http_options *options, struct ygr_http **ret_http,
+		   struct ygr_error *error);
 struct ygr_http *ygr_http_stop(struct ygr_http *http);
 
-/* Publishes new documents; each is a JSON value that is not changed any more (reference taken). Thread-safe. */
+/* Publishes new documents; each is a JSON value that is not changed any more (reference taken). Thread-safe.
+ */
 void ygr_http_publish(struct ygr_http *http, json_t *vms, json_t *monitors);
 
 /* /livez: the loop says that it turns; older than 10 s is dead. */
