@@ -120,6 +120,8 @@ struct ygr_segment {
 	uint64_t address;   /* encoder: application address */
 	uint32_t in_length; /* bytes sent */
 	uint32_t out_capacity;
+	uint32_t field;   /* where in attr its pointer stands: byte offset; PERF: from ygr_perf_args on */
+	uint32_t element; /* 0: the pointer's own target; N: reached through the target's Nth entry (from 1) */
 	uint8_t *data; /* decoder: max(in_length, out_capacity) bytes in the arena, 8-aligned */
 };
 
@@ -131,6 +133,19 @@ struct ygr_call_plan {
 	uint32_t segment_count;
 	struct ygr_segment segments[YGR_CALL_SEGMENTS_MAX];
 };
+
+/*
+ * The segment that the pointer at byte FIELD of the attribute leads to, or NULL when that pointer is NULL or none.
+ * ELEMENT 0 is its target itself; for LINK_CREATE's kprobe_multi.syms ELEMENT N is the Nth string, from 1.
+ */
+static inline const struct ygr_segment *ygr_call_plan_field(const struct ygr_call_plan *plan, uint32_t field,
+							    uint32_t element)
+{
+	for (uint32_t i = 0; i < plan->segment_count; i++)
+		if (plan->segments[i].field == field && plan->segments[i].element == element)
+			return &plan->segments[i];
+	return NULL;
+}
 
 /*
  * Encodes bpf(CMD, ATTR_ADDRESS, SIZE) into OUT as a CALL payload. Returns 0, or the negative errno that the
