@@ -37,8 +37,9 @@
 #define YGR_POINTER_NULL 0u
 #define YGR_POINTER_DATA 1u /* a segment follows */
 #define YGR_POINTER_BAD  2u
-#define YGR_POINTER_MAP  3u /* iter_info only: a segment follows, and its first word is the handle of a map \
-			     */
+#define YGR_POINTER_MAP                                                                                     \
+	3u /* iter_info only: a segment follows, and its first word is the handle of a map                  \
+	    */
 
 enum ygr_call_kind {
 	YGR_CALL_BPF = 1,   /* cmd: bpf command; attr: union bpf_attr */
@@ -144,6 +145,7 @@ struct ygr_segment {
 	const struct ygr_field *nested; /* of an info: the pointers inside it, else NULL */
 	uint32_t item;                  /* bytes of one item, where the kernel counts items */
 	int32_t parent;                 /* segment that holds the pointer, -1: the attribute */
+	bool map_translated;            /* YGR_POINTER_MAP */
 };
 
 /* A call on its way: made by encode or decode, needed again for its reply. */
