@@ -108,7 +108,7 @@ int64_t ygr_call_apply_reply(const struct ygr_call_host *host, const struct ygr_
 	r = write_attr(host, plan, payload + sizeof(reply));
 	for (uint32_t i = 0; i < plan->segment_count && r == 0; i++) {
 		const struct ygr_segment *segment = &plan->segments[i];
-		uint32_t length;
+		uint32_t length = 0;
 		if (!segment->out_capacity)
 			continue;
 		const uint8_t *bytes = next_segment(segment, payload, len, &position, &length);

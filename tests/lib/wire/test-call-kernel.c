@@ -1,7 +1,8 @@
 /*
  * Real calls of this machine's kernel, through the whole marshaller: encode as the application's shim does,
  * decode and perform as the guest does, reply, apply. Each is compared with the direct system call. Handles
- * are kept in a table, as the guest keeps them. Needs CAP_BPF: without it the program says so and is skipped.
+ * are kept in a table, as the guest keeps them. Needs CAP_BPF: without it the program says so and is
+ * skipped.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -59,9 +60,9 @@ static int host_fd_of(void *user, uint32_t handle)
 {
 	(void)user;
 	return handle >= HANDLE_OFFSET && handle < HANDLE_OFFSET + HANDLES &&
-			       objects[handle - HANDLE_OFFSET].kind
-		       ? (int)handle - HANDLE_OFFSET
-		       : -1;
+		       objects[handle - HANDLE_OFFSET].kind
+		   ? (int)handle - HANDLE_OFFSET
+		   : -1;
 }
 
 static bool host_object_of(void *user, uint32_t handle, struct ygr_object *ret_object)
@@ -74,7 +75,7 @@ static bool host_object_of(void *user, uint32_t handle, struct ygr_object *ret_o
 }
 
 static const struct ygr_call_host application = {
-	.read = host_read, .write = host_write, .handle_of = host_handle_of, .object_of = host_object_of};
+    .read = host_read, .write = host_write, .handle_of = host_handle_of, .object_of = host_object_of};
 static const struct ygr_call_host guest = {.fd_of = host_fd_of, .object_of = host_object_of};
 
 /* From an encoded call to its result in this process: what shim, session and guest do together. */
@@ -120,7 +121,7 @@ static int64_t remote_bpf(int cmd, void *attr, uint32_t size)
 static int create_map(uint32_t type, uint32_t key, uint32_t value, uint32_t entries)
 {
 	union bpf_attr attr = {
-		.map_type = type, .key_size = key, .value_size = value, .max_entries = entries};
+	    .map_type = type, .key_size = key, .value_size = value, .max_entries = entries};
 	strcpy(attr.map_name, "ygr_test");
 	int fd = (int)remote_bpf(BPF_MAP_CREATE, &attr, sizeof(attr));
 	assert_true(fd > 0);
@@ -174,7 +175,8 @@ static int setup(void **state)
 
 int main(void)
 {
-	union bpf_attr attr = {.map_type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 4, .max_entries = 1};
+	union bpf_attr attr = {
+	    .map_type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 4, .max_entries = 1};
 	if (syscall(SYS_bpf, BPF_MAP_CREATE, &attr, sizeof(attr)) < 0) {
 		fprintf(stderr, "SKIPPED: bpf() is not permitted here: %s\n", strerror(errno));
 		return 77;
