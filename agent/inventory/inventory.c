@@ -1,0 +1,189 @@
+/*
+ * The loop side: takes the newest snapshot out of a one-place mailbox when the provider's uv_async fires,
+ * and reports the difference to the one before. Two VMs that claim the same namespace and name are a
+ * conflict that the first one (by UUID) wins, so that which one is watched does not depend on the order of
+ * listing.
+ */
+#include "agent/inventory/inventory.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/log.h"
+
+struct ygr_inventory {
+	uv_async_t async;
+	const struct ygr_inventory_provider *provider;
+	void *provider_state;
+	struct ygr_inventory_handlers handlers;
+	struct ygr_vm_list known;
+	bool stopped;
+
+	pthread_mutex_t lock; /* over the mailbox: */
+	struct ygr_vm_list mail;
+	bool has_mail, has_news;
+	bool connected;
+	char reason[YGR_ERROR_MESSAGE_MAX];
+};
+
+void ygr_inventory_deliver(struct ygr_inventory *inventory, struct ygr_vm_list *list, const char *reason)
+{
+	pthread_mutex_lock(&inventory->lock);
+	inventory->connected = list;
+	inventory->has_news = true;
+	snprintf(inventory->reason, sizeof(inventory->reason), "%s", reason ? reason : "");
+	if (list) {
+		ygr_vm_list_deinit(&inventory->mail);
+		inventory->mail = *list;
+		inventory->has_mail = true;
+		*list = (struct ygr_vm_list){0};
+	}
+	pthread_mutex_unlock(&inventory->lock);
+	uv_async_send(&inventory->async);
+}
+
+static int by_uuid(const void *a, const void *b)
+{
+	return strcmp((*(struct ygr_vm *const *)a)->uuid, (*(struct ygr_vm *const *)b)->uuid);
+}
+
+static struct ygr_vm *find_uuid(const struct ygr_vm_list *list, const char *uuid)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (!strcmp(list->items[i]->uuid, uuid))
+			return list->items[i];
+	return NULL;
+}
+
+static struct ygr_vm *find_name(const struct ygr_vm_list *list, size_t count, const char *ns,
+				const char *name)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!strcmp(list->items[i]->name, name) && !strcmp(list->items[i]->namespace_, ns))
+			return list->items[i];
+	return NULL;
+}
+
+static void drop_conflicts(struct ygr_vm_list *list)
+{
+	size_t kept = 0;
+
+	if (list->count)
+		qsort(list->items, list->count, sizeof(*list->items), by_uuid);
+	for (size_t i = 0; i < list->count; i++) {
+		struct ygr_vm *vm = list->items[i], *other = find_name(list, kept, vm->namespace_, vm->name);
+		if (!other) {
+			list->items[kept++] = vm;
+			continue;
+		}
+		ygr_log(YGR_LOG_WARNING, "inventory", "VMs %s and %s both claim to be %s/%s; %s is left out",
+			other->provider_name, vm->provider_name, vm->namespace_, vm->name,
+			vm->provider_name);
+		ygr_vm_free(vm);
+	}
+	list->count = kept;
+}
+
+/* A VM that kept its UUID and got another name is a new VM to everybody else. */
+static bool renamed(const struct ygr_vm *a, const struct ygr_vm *b)
+{
+	return strcmp(a->name, b->name) != 0 || strcmp(a->namespace_, b->namespace_) != 0;
+}
+
+static void compare(struct ygr_inventory *inventory, struct ygr_vm_list *fresh)
+{
+	struct ygr_vm_list old = inventory->known;
+
+	drop_conflicts(fresh);
+	for (size_t i = 0; i < old.count; i++) {
+		const struct ygr_vm *now = find_uuid(fresh, old.items[i]->uuid);
+		if (!now || renamed(now, old.items[i]))
+			inventory->handlers.gone(inventory->handlers.user, old.items[i]);
+	}
+	inventory->known = *fresh;
+	for (size_t i = 0; i < fresh->count; i++) {
+		const struct ygr_vm *before = find_uuid(&old, fresh->items[i]->uuid);
+		if (!before || !ygr_vm_equal(before, fresh->items[i]))
+			inventory->handlers.changed(inventory->handlers.user, fresh->items[i]);
+	}
+	ygr_vm_list_deinit(&old);
+}
+
+static void on_async(uv_async_t *async)
+{
+	struct ygr_inventory *inventory = async->data;
+	struct ygr_vm_list fresh = {0};
+	char reason[YGR_ERROR_MESSAGE_MAX];
+
+	if (inventory->stopped)
+		return;
+	pthread_mutex_lock(&inventory->lock);
+	bool has_mail = inventory->has_mail, has_news = inventory->has_news,
+	     connected = inventory->connected;
+	fresh = inventory->mail;
+	inventory->mail = (struct ygr_vm_list){0};
+	inventory->has_mail = inventory->has_news = false;
+	memcpy(reason, inventory->reason, sizeof(reason));
+	pthread_mutex_unlock(&inventory->lock);
+	if (has_mail)
+		compare(inventory, &fresh);
+	if (has_news)
+		inventory->handlers.connected(inventory->handlers.user, connected, reason);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct ygr_inventory *inventory = handle->data;
+
+	ygr_vm_list_deinit(&inventory->known);
+	ygr_vm_list_deinit(&inventory->mail);
+	pthread_mutex_destroy(&inventory->lock);
+	free(inventory);
+}
+
+int ygr_inventory_start(uv_loop_t *loop, const struct ygr_inventory_provider *provider, const void *options,
+			const struct ygr_inventory_handlers *handlers, struct ygr_inventory **ret,
+			struct ygr_error *error)
+{
+	struct ygr_inventory *inventory = calloc(1, sizeof(*inventory));
+
+	if (!inventory)
+		return ygr_error_set(error, ENOMEM, "out of memory");
+	inventory->provider = provider;
+	inventory->handlers = *handlers;
+	pthread_mutex_init(&inventory->lock, NULL);
+	int r = uv_async_init(loop, &inventory->async, on_async);
+	if (r < 0) {
+		pthread_mutex_destroy(&inventory->lock);
+		free(inventory);
+		return ygr_error_set(error, -r, "inventory: %s", uv_strerror(r));
+	}
+	inventory->async.data = inventory;
+	r = provider->start(inventory, options, &inventory->provider_state, error);
+	if (r < 0) {
+		inventory->stopped = true;
+		uv_close((uv_handle_t *)&inventory->async, on_closed);
+		return r;
+	}
+	*ret = inventory;
+	return 0;
+}
+
+struct ygr_inventory *ygr_inventory_stop(struct ygr_inventory *inventory)
+{
+	if (!inventory)
+		return NULL;
+	inventory->stopped = true;
+	inventory->provider->stop(inventory->provider_state);
+	uv_close((uv_handle_t *)&inventory->async, on_closed);
+	return NULL;
+}
+
+const struct ygr_vm *ygr_inventory_find(const struct ygr_inventory *inventory, const char *namespace_,
+					const char *name)
+{
+	return find_name(&inventory->known, inventory->known.count, namespace_, name);
+}

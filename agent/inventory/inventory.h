@@ -1,0 +1,106 @@
+/*
+ * The VMs of this node. A provider (libvirt now) delivers complete snapshots from its own thread; on the
+ * loop they are compared with what was known, and the difference is reported. So a lost event costs nothing:
+ * the next snapshot says the same. While a provider is away its VMs stay as they were last seen.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <uv.h>
+
+#include "lib/api/meta.h"
+#include "lib/base/error.h"
+
+#define YGR_VM_MAX         4096 /* on one node; more are left out with a warning */
+#define YGR_VM_REGIONS_MAX 16
+#define YGR_UUID_TEXT      37
+
+enum ygr_vm_phase { YGR_VM_UNKNOWN, YGR_VM_RUNNING, YGR_VM_PAUSED, YGR_VM_MIGRATING, YGR_VM_STOPPED };
+enum ygr_vm_memory { YGR_MEMORY_PRIVATE, YGR_MEMORY_SHARED, YGR_MEMORY_ENCRYPTED };
+
+/* "Running", "Shared": the words of VMGuest. */
+const char *ygr_vm_phase_word(enum ygr_vm_phase phase);
+const char *ygr_vm_memory_word(enum ygr_vm_memory memory);
+
+/* SIZE bytes of guest physical memory from GPA on lie at OFFSET of the RAM file. */
+struct ygr_ram_region {
+	uint64_t gpa, size, offset;
+};
+
+struct ygr_vm {
+	char uuid[YGR_UUID_TEXT];
+	char *namespace_, *name; /* unique together; from the provider's metadata */
+	struct ygr_labels labels;
+	enum ygr_vm_phase phase;
+	char *channel; /* as for ygr_transport_dial(), or NULL: the VM has none */
+	enum ygr_vm_memory memory;
+	char *ram_path; /* with Shared: how to open the RAM file */
+	uint64_t ram_dev, ram_ino, ram_size;
+	struct ygr_ram_region regions[YGR_VM_REGIONS_MAX];
+	uint32_t region_count;
+	uint32_t vcpus;
+	const char *provider; /* "Libvirt", a literal */
+	char *provider_name;
+	pid_t pid;       /* of the VMM, 0 when it does not run */
+	uint64_t resets; /* grows when the guest was reset from outside */
+};
+
+struct ygr_vm *ygr_vm_new(void);
+struct ygr_vm *ygr_vm_free(struct ygr_vm *vm);
+bool ygr_vm_equal(const struct ygr_vm *a, const struct ygr_vm *b);
+
+/*
+ * Opens the RAM of a VM with memory Shared, read-only, and checks that it is still the file that was seen.
+ * For any thread. -ENOENT when the VM is gone, -ESTALE when it is another one.
+ */
+int ygr_vm_open_ram(const struct ygr_vm *vm, int *ret_fd, struct ygr_error *error);
+
+/* A snapshot: all VMs of a provider. */
+struct ygr_vm_list {
+	struct ygr_vm **items;
+	size_t count;
+};
+int ygr_vm_list_add(struct ygr_vm_list *list, struct ygr_vm *vm); /* takes VM, also on error */
+void ygr_vm_list_deinit(struct ygr_vm_list *list);
+
+struct ygr_inventory;
+
+/* All on the loop thread. VMs are borrowed and live until `gone` has returned, or until the next change. */
+struct ygr_inventory_handlers {
+	void (*changed)(void *user, const struct ygr_vm *vm); /* new or different */
+	void (*gone)(void *user, const struct ygr_vm *vm);
+	/* The provider's connection; first call when the first snapshot is complete or has failed. */
+	void (*connected)(void *user, bool connected, const char *reason);
+	void *user;
+};
+
+struct ygr_inventory_provider {
+	const char *type;
+	/* Starts the provider's thread. OPTIONS are the provider's own. */
+	int (*start)(struct ygr_inventory *inventory, const void *options, void **ret_state,
+		     struct ygr_error *error);
+	void (*stop)(void *state); /* joins the thread */
+};
+
+struct ygr_libvirt_options {
+	const char *uri;     /* "qemu:///system" */
+	const char *run_dir; /* pid files of the QEMU driver: "/run/libvirt/qemu" */
+};
+extern const struct ygr_inventory_provider ygr_inventory_libvirt; /* struct ygr_libvirt_options */
+
+int ygr_inventory_start(uv_loop_t *loop, const struct ygr_inventory_provider *provider, const void *options,
+			const struct ygr_inventory_handlers *handlers, struct ygr_inventory **ret,
+			struct ygr_error *error);
+/* Stops the provider; the memory is released once the loop has turned. NULL is allowed. */
+struct ygr_inventory *ygr_inventory_stop(struct ygr_inventory *inventory);
+
+const struct ygr_vm *ygr_inventory_find(const struct ygr_inventory *inventory, const char *namespace_,
+					const char *name);
+
+/*
+ * For providers, from their thread: a complete snapshot (contents taken), or with LIST NULL that the
+ * provider is away and why. A newer snapshot replaces one that the loop has not seen.
+ */
+void ygr_inventory_deliver(struct ygr_inventory *inventory, struct ygr_vm_list *list, const char *reason);

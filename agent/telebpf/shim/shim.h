@@ -1,0 +1,147 @@
+/*
+ * What the shim's files share. The shim lives in a foreign process: no libc, no TLS, no allocation but mmap,
+ * and registers are all it may use of the CPU (built with -mgeneral-regs-only: the system call ABI preserves
+ * vector registers). One lock guards the socket, the tables and the buffers; it is only taken with all
+ * signals blocked, so a handler never finds it held by its own thread.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/telebpf/local.h"
+#include "agent/telebpf/shim/sys.h"
+#include "lib/wire/call.h"
+
+#define YGR_SHIM_FDS_MAX      4096 /* descriptor numbers that can be remote */
+#define YGR_SHIM_SLOTS_MAX    4096 /* remote objects held at once */
+#define YGR_SHIM_MAPPINGS_MAX 1024
+#define YGR_SHIM_SITES_MAX    4096 /* rewritten call sites; later ones stay with dispatch */
+#define YGR_SHIM_BUFFER       (64u << 10)
+
+#define YGR_EXIT_LOST 70
+
+/* The application's registers at a system call; entry.S knows the layout. */
+struct ygr_regs {
+	uint64_t rax, rdi, rsi, rdx, r10, r8, r9, rbx, rbp, r12, r13, r14, r15, rip, rsp;
+	int64_t socket; /* clone: the child's own session socket, or -1 */
+	uint64_t mask;  /* clone: the signal mask that the child starts with */
+};
+
+/* A remote object. References come from descriptors and from mappings. */
+struct ygr_slot {
+	uint32_t handle;
+	uint32_t refs;
+	bool owned; /* false: came through fork, the parent tells the session when it is closed */
+	bool ready; /* READY_FD was sent */
+	struct ygr_object object;
+	/* rings that are mapped */
+	const uint64_t *consumer;
+	const uint64_t *producer;
+	int ready_fd;
+	uint64_t told; /* consumer position at the last LOCAL_IDLE */
+};
+
+struct ygr_shim {
+	int pid; /* of the process that owns the tables: a vfork child shares our memory, but not our
+		    descriptors */
+	uint32_t lock;
+	bool page_zero;
+	char preload[512]; /* LD_PRELOAD=... as it was at the start */
+	struct ygr_local_welcome welcome;
+};
+
+extern struct ygr_shim ygr_shim;
+
+/* wire.c: the socket. Both need the lock; the session's end ends the process. */
+uint64_t ygr_shim_lock(void); /* blocks all signals; returns the mask for unlock */
+void ygr_shim_unlock(uint64_t mask);
+/* As the two above, without signals: for a caller that has blocked them. */
+void ygr_shim_lock_raw(void);
+void ygr_shim_unlock_raw(void);
+void ygr_wire_post(uint16_t type, const void *payload, uint32_t length);
+/* Asks and waits. FD >= 0 is sent along. The payload is valid until ygr_wire_done(); *ret_fd -1 if none
+ * came. */
+uint32_t ygr_wire_ask(uint16_t type, const void *payload, uint32_t length, int fd, uint16_t want,
+		      const uint8_t **ret_payload, int *ret_fd);
+void ygr_wire_done(void);
+/* ask for a YGR_LOCAL_DONE: its value. */
+int64_t ygr_wire_ask_done(uint16_t type, const void *payload, uint32_t length, int fd, int *ret_fd);
+void ygr_wire_hello(void);
+_Noreturn void ygr_die(const char *why);
+
+/* memory.c: the application's memory, safely: 0 or -EFAULT. */
+int ygr_user_read(void *user, uint64_t address, void *to, size_t len);
+int ygr_user_write(void *user, uint64_t address, const void *from, size_t len);
+/* Up to LEN bytes until memory ends: how many. */
+size_t ygr_user_read_some(uint64_t address, void *to, size_t len);
+void *ygr_pages_new(size_t len); /* NULL when there is no memory */
+void ygr_pages_free(void *pages, size_t len);
+
+/* table.c: which descriptors are remote. */
+struct ygr_slot *ygr_slot_of(int64_t fd); /* NULL: not remote. Without the lock: a hint that may be gone */
+bool ygr_table_ours(void);                /* false in a child that only borrows our memory */
+/* Makes a placeholder for a new remote object: its descriptor, or negative errno (HANDLE is closed then). */
+int64_t ygr_table_new(uint32_t handle, const struct ygr_object *object);
+void ygr_slot_ref(struct ygr_slot *slot);
+void ygr_slot_unref(struct ygr_slot *slot);
+void ygr_table_forked(void);
+int64_t ygr_table_close(int fd);
+int64_t ygr_table_drop(int fd); /* the same with the lock held */
+int64_t ygr_table_close_range(const struct ygr_regs *regs);
+int64_t ygr_table_dup(const struct ygr_regs *regs); /* dup, dup2, dup3 */
+int64_t ygr_table_fcntl(const struct ygr_regs *regs);
+extern const struct ygr_call_host ygr_shim_host;
+extern uint32_t ygr_table_slots_used;
+
+/* call.c: bpf, perf_event_open, ioctl */
+int64_t ygr_hook_bpf(const struct ygr_regs *regs);
+int64_t ygr_hook_perf(const struct ygr_regs *regs);
+int64_t ygr_hook_ioctl(const struct ygr_regs *regs);
+
+/* map.c: mappings of remote objects */
+int64_t ygr_hook_mmap(const struct ygr_regs *regs);
+int64_t ygr_hook_munmap(const struct ygr_regs *regs);
+int64_t ygr_hook_mremap(const struct ygr_regs *regs);
+void ygr_map_sync(bool push, bool pull); /* with the lock; nothing when no array is mapped */
+
+bool ygr_map_arrays(void); /* is there one? */
+
+/* wait.c: what must happen around a wait */
+void ygr_ready_register(struct ygr_slot *slot, int fd); /* with the lock, as the next */
+void ygr_ready_forget(const struct ygr_slot *slot);
+int64_t ygr_hook_epoll_ctl(const struct ygr_regs *regs);
+int64_t ygr_hook_poll(const struct ygr_regs *regs); /* poll, ppoll */
+/* REGS is a wait; MASK_INDEX: which argument is a signal set, or -1. */
+int64_t ygr_hook_wait(const struct ygr_regs *regs, int mask_index);
+
+/* process.c */
+int64_t ygr_hook_clone(const struct ygr_regs *regs);
+int64_t ygr_hook_exec(const struct ygr_regs *regs);
+void ygr_child_start(struct ygr_regs *regs); /* entry.S: first steps on a new stack */
+
+/* signal.c */
+int64_t ygr_hook_sigaction(const struct ygr_regs *regs);
+int64_t ygr_hook_sigprocmask(const struct ygr_regs *regs);
+/* REGS performed natively with argument INDEX (0..5), a signal set, not blocking SIGSYS. */
+int64_t ygr_native_masked(const struct ygr_regs *regs, unsigned index);
+int ygr_signal_start(void); /* installs the SIGSYS handler */
+
+/* hook.c */
+int64_t ygr_native(const struct ygr_regs *regs);
+int64_t ygr_hook(struct ygr_regs *regs);
+int64_t ygr_hook_site(struct ygr_regs *regs); /* entry.S: from a rewritten site */
+
+/* site.c */
+void ygr_site_rewrite(const struct ygr_regs *regs);
+bool ygr_site_known(uint64_t after);
+
+/* start.c */
+int ygr_dispatch_arm(void); /* for the calling thread */
+
+/* entry.S */
+void ygr_entry(void);
+void ygr_restorer(void);
+_Noreturn void ygr_sigreturn(uint64_t sp);
+int64_t ygr_clone_raw(int64_t nr, const uint64_t args[6], struct ygr_regs *child);

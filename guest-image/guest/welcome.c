@@ -1,0 +1,141 @@
+/* The WELCOME document; see welcome.h. */
+#include "guest-image/guest/welcome.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "guest-image/guest/cpus.h"
+#include "guest-image/guest/features.h"
+#include "lib/base/cleanup.h"
+#include "lib/base/hex.h"
+
+#define BTF_PATH "/sys/kernel/btf/vmlinux"
+
+struct ygr_guest_facts {
+	uint64_t btf_size; /* 0: none */
+	char btf_sha256[65];
+	struct ygr_guest_features features;
+};
+
+int ygr_guest_boot_id(uint8_t ret_id[16])
+{
+	char text[64], digits[33];
+	size_t n = 0;
+	ygr_guest_read_line("/proc/sys/kernel/random/boot_id", text, sizeof(text));
+	for (const char *at = text; *at && n < 32; at++)
+		if (*at != '-')
+			digits[n++] = *at;
+	digits[n] = '\0';
+	return ygr_hex_decode(digits, ret_id, 16);
+}
+
+static void digest_btf(struct ygr_guest_facts *facts)
+{
+	uint8_t chunk[16384], digest[crypto_hash_sha256_BYTES];
+	crypto_hash_sha256_state state;
+	uint64_t size = 0;
+	ssize_t n;
+	_cleanup_close_ int fd = open(BTF_PATH, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	crypto_hash_sha256_init(&state);
+	while ((n = read(fd, chunk, sizeof(chunk))) > 0) {
+		crypto_hash_sha256_update(&state, chunk, (uint64_t)n);
+		size += (uint64_t)n;
+	}
+	crypto_hash_sha256_final(&state, digest);
+	if (n < 0)
+		return;
+	facts->btf_size = size;
+	ygr_hex_encode(digest, sizeof(digest), facts->btf_sha256);
+}
+
+struct ygr_guest_facts *ygr_guest_facts_new(void)
+{
+	struct ygr_guest_facts *facts = calloc(1, sizeof(*facts));
+	if (!facts)
+		return NULL;
+	digest_btf(facts);
+	ygr_guest_features_probe(&facts->features);
+	return facts;
+}
+
+struct ygr_guest_facts *ygr_guest_facts_free(struct ygr_guest_facts *facts)
+{
+	free(facts);
+	return NULL;
+}
+
+/* A host name may be any bytes; JSON takes only UTF-8, and one odd byte must not cost the whole document. */
+static const char *ascii(char *text)
+{
+	for (char *at = text; *at; at++)
+		if ((unsigned char)*at < 0x20 || (unsigned char)*at > 0x7e)
+			*at = '?';
+	return text;
+}
+
+static json_t *lsm_list(void)
+{
+	char text[256], *save = NULL;
+	json_t *list = json_array();
+	ygr_guest_read_line("/sys/kernel/security/lsm", text, sizeof(text));
+	for (char *word = strtok_r(text, ",", &save); word; word = strtok_r(NULL, ",", &save))
+		json_array_append_new(list, json_string(word));
+	return list;
+}
+
+static json_t *cpu_lists(void)
+{
+	char possible[256], online[256];
+	ygr_guest_read_line("/sys/devices/system/cpu/possible", possible, sizeof(possible));
+	ygr_guest_read_line("/sys/devices/system/cpu/online", online, sizeof(online));
+	return json_pack("{s:s, s:s}", "possible", possible, "online", online);
+}
+
+static json_int_t clock_ns(clockid_t clock)
+{
+	struct timespec ts = {0};
+	clock_gettime(clock, &ts);
+	return (json_int_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static json_t *features_of(const struct ygr_guest_facts *facts)
+{
+	const struct ygr_guest_features *f = &facts->features;
+	return json_pack("{s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b}", "bpf", f->bpf, "ringbuf",
+			 f->ringbuf, "mmapableArray", f->mmapable_array, "bpfLinkPerf", f->bpf_link_perf,
+			 "kprobePMU", f->kprobe_pmu, "uprobePMU", f->uprobe_pmu, "tracefs", f->tracefs,
+			 "kallsyms", f->kallsyms, "pagemap", f->pagemap);
+}
+
+char *ygr_guest_welcome(const struct ygr_guest_facts *facts)
+{
+	struct utsname name;
+	char boot_id[64];
+	uname(&name);
+	ygr_guest_read_line("/proc/sys/kernel/random/boot_id", boot_id, sizeof(boot_id));
+
+	json_t *btf = facts->btf_size ? json_pack("{s:I, s:s}", "size", (json_int_t)facts->btf_size,
+						  "sha256", facts->btf_sha256)
+				      : json_null();
+	json_t *document = json_pack(
+	    "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o,"
+	    " s:{s:I, s:I, s:I}}",
+	    "program", "yagura-guest " YGR_GUEST_VERSION, "sysname", name.sysname, "nodename",
+	    ascii(name.nodename), "release", ascii(name.release), "version", ascii(name.version), "machine",
+	    name.machine, "domainname", ascii(name.domainname), "bootID", boot_id, "pageSize",
+	    (json_int_t)sysconf(_SC_PAGESIZE), "btf", btf, "lsm", lsm_list(), "cpus", cpu_lists(),
+	    "features", features_of(facts), "clock", "monotonic", clock_ns(CLOCK_MONOTONIC), "boottime",
+	    clock_ns(CLOCK_BOOTTIME), "realtime", clock_ns(CLOCK_REALTIME));
+	char *text = document ? json_dumps(document, JSON_COMPACT) : NULL;
+	json_decref(document);
+	return text;
+}

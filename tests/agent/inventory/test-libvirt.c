@@ -1,0 +1,176 @@
+/*
+ * The libvirt provider with libvirt's test driver: no VM is started. A second connection to the same
+ * test:///FILE is another node to the driver, so domains are changed through what the provider sees at
+ * start; the resync and a driver that is not there are what remains to be seen here.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <libvirt/libvirt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/inventory/inventory.h"
+
+struct fixture {
+	uv_loop_t loop;
+	char log[4096];
+	bool timed_out;
+};
+
+static void on_changed(void *user, const struct ygr_vm *vm)
+{
+	struct fixture *f = user;
+	size_t len = strlen(f->log);
+
+	snprintf(f->log + len, sizeof(f->log) - len, "+%s/%s %s %s app=%s resets=%d\n", vm->namespace_,
+		 vm->name, ygr_vm_phase_word(vm->phase), ygr_vm_memory_word(vm->memory),
+		 ygr_labels_get(&vm->labels, "app") ?: "", (int)vm->resets);
+}
+
+static void on_gone(void *user, const struct ygr_vm *vm)
+{
+	struct fixture *f = user;
+	size_t len = strlen(f->log);
+
+	snprintf(f->log + len, sizeof(f->log) - len, "-%s/%s\n", vm->namespace_, vm->name);
+}
+
+static void on_connected(void *user, bool connected, const char *reason)
+{
+	struct fixture *f = user;
+	size_t len = strlen(f->log);
+
+	snprintf(f->log + len, sizeof(f->log) - len, "connected=%d %s\n", connected, reason);
+}
+
+static void on_timeout(uv_timer_t *timer)
+{
+	((struct fixture *)timer->data)->timed_out = true;
+}
+
+static void wait_for(struct fixture *f, const char *text)
+{
+	uv_timer_t timer;
+
+	f->timed_out = false;
+	uv_timer_init(&f->loop, &timer);
+	timer.data = f;
+	uv_timer_start(&timer, on_timeout, 15000, 0);
+	while (!strstr(f->log, text) && !f->timed_out)
+		uv_run(&f->loop, UV_RUN_ONCE);
+	uv_close((uv_handle_t *)&timer, NULL);
+	uv_run(&f->loop, UV_RUN_NOWAIT);
+	if (f->timed_out)
+		fail_msg("wanted \"%s\", got:\n%s", text, f->log);
+}
+
+#define VM(name, uuid, meta)                                                                                \
+	"<domain type='test'><name>" name "</name><uuid>" uuid                                              \
+	"</uuid><memory>65536</memory><vcpu>1</vcpu>"                                                       \
+	"<os><type>hvm</type></os><metadata>" meta "</metadata></domain>"
+#define META(inner) "<y:vm xmlns:y='https://yagura.dev/domain/1' " inner "</y:vm>"
+
+static const char node[] =
+    "<node>" VM("web", "11111111-1111-1111-1111-111111111111", META("><y:label key='app' value='web'/>"))
+	VM("twin", "22222222-2222-2222-2222-222222222222", META("name='web'>"))
+	    VM("Bad_Name", "33333333-3333-3333-3333-333333333333", META(">"))
+		VM("foreign", "44444444-4444-4444-4444-444444444444", "") "</node>";
+
+static void finish(struct fixture *f, struct ygr_inventory *inventory)
+{
+	ygr_inventory_stop(inventory);
+	uv_run(&f->loop, UV_RUN_DEFAULT);
+	assert_int_equal(uv_loop_close(&f->loop), 0);
+}
+
+static void test_domains(void **state)
+{
+	char path[] = "/tmp/yagura-libvirt-XXXXXX", uri[64];
+	struct ygr_error error = YGR_ERROR_INIT;
+	struct ygr_inventory *inventory;
+	struct fixture f = {0};
+	int fd = mkstemp(path);
+	(void)state;
+
+	assert_int_equal(write(fd, node, sizeof(node) - 1), sizeof(node) - 1);
+	close(fd);
+	snprintf(uri, sizeof(uri), "test://%s", path);
+	uv_loop_init(&f.loop);
+	const struct ygr_libvirt_options options = {uri, "/nonexistent"};
+	const struct ygr_inventory_handlers handlers = {on_changed, on_gone, on_connected, &f};
+	assert_int_equal(
+	    ygr_inventory_start(&f.loop, &ygr_inventory_libvirt, &options, &handlers, &inventory, &error),
+	    0);
+	wait_for(&f, "connected=1");
+	/* Only ours, the twin's claim to a taken name refused, the bad name left out. */
+	assert_string_equal(f.log, "+default/web Running Private app=web resets=0\nconnected=1 \n");
+	assert_non_null(ygr_inventory_find(inventory, "default", "web"));
+	assert_null(ygr_inventory_find(inventory, "default", "foreign"));
+	finish(&f, inventory);
+	unlink(path);
+}
+
+/* test:///default is shared by all connections of a process: changes made beside the provider are seen. */
+static void test_lifecycle(void **state)
+{
+	const struct ygr_libvirt_options options = {"test:///default", "/nonexistent"};
+	struct ygr_error error = YGR_ERROR_INIT;
+	struct ygr_inventory *inventory;
+	struct fixture f = {0};
+	(void)state;
+
+	uv_loop_init(&f.loop);
+	const struct ygr_inventory_handlers handlers = {on_changed, on_gone, on_connected, &f};
+	assert_int_equal(
+	    ygr_inventory_start(&f.loop, &ygr_inventory_libvirt, &options, &handlers, &inventory, &error),
+	    0);
+	wait_for(&f, "connected=1");
+	virConnectPtr connection = virConnectOpen("test:///default");
+	virDomainPtr domain =
+	    virDomainCreateXML(connection, VM("vm1", "55555555-5555-5555-5555-555555555555", META(">")), 0);
+	assert_non_null(domain);
+	wait_for(&f, "+default/vm1 Running");
+	assert_int_equal(virDomainSuspend(domain), 0);
+	wait_for(&f, "+default/vm1 Paused");
+	f.log[0] = '\0';
+	assert_int_equal(virDomainResume(domain), 0);
+	wait_for(&f, "+default/vm1 Running");
+	assert_int_equal(virDomainSetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT, "<vm><label/></vm>",
+					      "other", "urn:other", 0),
+			 0);
+	assert_int_equal(virDomainDestroy(domain), 0);
+	wait_for(&f, "-default/vm1");
+	virDomainFree(domain);
+	virConnectClose(connection);
+	finish(&f, inventory);
+}
+
+static void test_away(void **state)
+{
+	const struct ygr_libvirt_options options = {"test:///nonexistent.xml", "/nonexistent"};
+	struct ygr_error error = YGR_ERROR_INIT;
+	struct ygr_inventory *inventory;
+	struct fixture f = {0};
+	(void)state;
+
+	uv_loop_init(&f.loop);
+	const struct ygr_inventory_handlers handlers = {on_changed, on_gone, on_connected, &f};
+	assert_int_equal(
+	    ygr_inventory_start(&f.loop, &ygr_inventory_libvirt, &options, &handlers, &inventory, &error),
+	    0);
+	wait_for(&f, "connected=0 ");
+	finish(&f, inventory);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_domains), cmocka_unit_test(test_lifecycle),
+					   cmocka_unit_test(test_away)};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

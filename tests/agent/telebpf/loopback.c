@@ -1,0 +1,368 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "agent/telebpf/local.h"
+#include "lib/wire/call.h"
+#include "lib/wire/frame.h"
+#include "tests/agent/telebpf/loopback.h"
+
+#define PEERS_MAX   256
+#define HANDLES_MAX 1024
+
+struct loopback_handles {
+	int fds[HANDLES_MAX]; /* by handle - 1; -1: free */
+	int ready[HANDLES_MAX];
+};
+
+struct loopback {
+	struct loopback_handles handles;
+	int peers[PEERS_MAX];
+	int peer_count;
+	loopback_call_fn call;
+	struct loopback_result *result;
+};
+
+int loopback_handle_fd(struct loopback_handles *handles, uint32_t handle)
+{
+	return handle > 0 && handle <= HANDLES_MAX ? handles->fds[handle - 1] : -1;
+}
+
+uint32_t loopback_handle_new(struct loopback_handles *handles, int fd)
+{
+	for (uint32_t i = 0; i < HANDLES_MAX; i++)
+		if (handles->fds[i] < 0) {
+			handles->fds[i] = fd;
+			return i + 1;
+		}
+	abort();
+}
+
+static void handle_close(struct loopback_handles *handles, uint32_t handle)
+{
+	if (loopback_handle_fd(handles, handle) < 0)
+		return;
+	close(handles->fds[handle - 1]);
+	handles->fds[handle - 1] = -1;
+	if (handles->ready[handle - 1] >= 0)
+		close(handles->ready[handle - 1]);
+	handles->ready[handle - 1] = -1;
+}
+
+static int send_frame(int peer, uint16_t type, uint32_t id, const void *payload, uint32_t length, int fd)
+{
+	char space[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8))) = {0};
+	uint8_t header[YGR_FRAME_HEADER];
+	struct iovec iov = {header, sizeof(header)};
+	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+	const uint8_t *bytes = payload;
+
+	ygr_frame_header(header, type, id, length);
+	if (fd >= 0) {
+		message.msg_control = space;
+		message.msg_controllen = sizeof(space);
+		struct cmsghdr *control = CMSG_FIRSTHDR(&message);
+		control->cmsg_level = SOL_SOCKET;
+		control->cmsg_type = SCM_RIGHTS;
+		control->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(control), &fd, sizeof(fd));
+	}
+	if (sendmsg(peer, &message, MSG_NOSIGNAL) != sizeof(header))
+		return -EPIPE;
+	while (length > 0) {
+		ssize_t sent = send(peer, bytes, length, MSG_NOSIGNAL);
+
+		if (sent <= 0)
+			return -EPIPE;
+		bytes += sent;
+		length -= (uint32_t)sent;
+	}
+	return 0;
+}
+
+static int receive_all(int peer, uint8_t *to, size_t len, int *ret_fd)
+{
+	while (len > 0) {
+		char space[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8)));
+		struct iovec iov = {to, len};
+		struct msghdr message = {
+		    .msg_iov = &iov, .msg_iovlen = 1, .msg_control = space, .msg_controllen = sizeof(space)};
+		ssize_t got = recvmsg(peer, &message, MSG_CMSG_CLOEXEC);
+		struct cmsghdr *control;
+
+		if (got <= 0)
+			return -EPIPE;
+		control = CMSG_FIRSTHDR(&message);
+		if (control && control->cmsg_type == SCM_RIGHTS)
+			memcpy(ret_fd, CMSG_DATA(control), sizeof(int));
+		to += got;
+		len -= (size_t)got;
+	}
+	return 0;
+}
+
+static int done(int peer, uint32_t id, int64_t value, int fd)
+{
+	struct ygr_status status = {.value = value};
+
+	return send_frame(peer, YGR_LOCAL_DONE, id, &status, sizeof(status), fd);
+}
+
+static int serve_hello(struct loopback *loopback, int peer, uint32_t id, const uint8_t *payload)
+{
+	struct ygr_local_welcome welcome = {.possible_cpus = (uint32_t)sysconf(_SC_NPROCESSORS_CONF)};
+	struct ygr_local_hello hello;
+
+	memcpy(&hello, payload, sizeof(hello));
+	loopback->result->hellos++;
+	loopback->result->mechanism = (int)hello.mechanism;
+	strcpy(welcome.uname.sysname, "Linux");
+	strcpy(welcome.uname.nodename, "the-guest");
+	strcpy(welcome.uname.release, "6.1.0-guest");
+	strcpy(welcome.uname.version, "#1");
+	strcpy(welcome.uname.machine, "x86_64");
+	return send_frame(peer, YGR_LOCAL_WELCOME, id, &welcome, sizeof(welcome), -1);
+}
+
+static bool is_ring(int fd)
+{
+	struct bpf_map_info info = {0};
+	char link[64], target[64] = "";
+	ssize_t len;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	len = readlink(link, target, sizeof(target) - 1);
+	if (len > 0 && strstr(target, "perf_event"))
+		return true;
+	union {
+		uint8_t bytes[16];
+		struct {
+			uint32_t fd, len;
+			uint64_t info;
+		} fields;
+	} attr = {.fields = {(uint32_t)fd, sizeof(info), (uint64_t)&info}};
+	return syscall(321, BPF_OBJ_GET_INFO_BY_FD, &attr, sizeof(attr)) == 0 &&
+	       info.type == BPF_MAP_TYPE_RINGBUF;
+}
+
+static int serve_map(struct loopback *loopback, int peer, uint32_t id, const uint8_t *payload)
+{
+	struct ygr_local_map map;
+	struct ygr_local_mapped mapped = {0};
+	int fd;
+
+	memcpy(&map, payload, sizeof(map));
+	fd = loopback_handle_fd(&loopback->handles, map.handle);
+	if (fd < 0) {
+		mapped.status = -ENODEV;
+	} else {
+		mapped.pieces = 1;
+		mapped.piece[0].offset = map.offset;
+		mapped.piece[0].length = map.length;
+		mapped.piece[0].prot = map.prot;
+		mapped.ring = is_ring(fd);
+		mapped.sync = !mapped.ring;
+	}
+	return send_frame(peer, YGR_LOCAL_MAPPED, id, &mapped, sizeof(mapped), fd);
+}
+
+static int serve_call(struct loopback *loopback, int peer, const struct ygr_frame *frame,
+		      const uint8_t *payload)
+{
+	struct ygr_reply refuse = {.result = -EPERM};
+	uint8_t *reply = NULL;
+	int64_t len;
+	int r;
+
+	loopback->result->calls++;
+	if (!loopback->call)
+		return send_frame(peer, YGR_MSG_REPLY, frame->id, &refuse, sizeof(refuse), -1);
+	len = loopback->call(&loopback->handles, payload, frame->length, &reply);
+	r = len < 0 ? (int)len : send_frame(peer, YGR_MSG_REPLY, frame->id, reply, (uint32_t)len, -1);
+	free(reply);
+	return r;
+}
+
+static int serve_fork(struct loopback *loopback, int peer, uint32_t id)
+{
+	int pair[2], r;
+
+	if (loopback->peer_count == PEERS_MAX ||
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return done(peer, id, -EAGAIN, -1);
+	loopback->peers[loopback->peer_count++] = pair[0];
+	r = done(peer, id, 0, pair[1]);
+	close(pair[1]);
+	return r;
+}
+
+/* One frame of a peer; negative ends it. */
+static int serve(struct loopback *loopback, int peer)
+{
+	uint8_t header[YGR_FRAME_HEADER], *payload;
+	struct ygr_handle_close closing;
+	struct ygr_frame frame;
+	int fd = -1, r = 0;
+
+	if (receive_all(peer, header, sizeof(header), &fd) < 0)
+		return -EPIPE;
+	memcpy(&frame.type, header + 6, 2);
+	memcpy(&frame.id, header + 8, 4);
+	memcpy(&frame.length, header + 12, 4);
+	if (memcmp(header, "YGR1", 4) != 0 || frame.length > YGR_FRAME_MAX)
+		return -EPROTO;
+	payload = calloc(1, frame.length + 16);
+	if (!payload || receive_all(peer, payload, frame.length, &fd) < 0) {
+		free(payload);
+		return -EPIPE;
+	}
+	memcpy(&closing, payload, sizeof(closing)); /* all that name a handle name it first */
+	switch (frame.type) {
+	case YGR_LOCAL_HELLO:
+		r = serve_hello(loopback, peer, frame.id, payload);
+		break;
+	case YGR_LOCAL_MAP:
+		r = serve_map(loopback, peer, frame.id, payload);
+		break;
+	case YGR_LOCAL_READY_FD:
+		if (loopback_handle_fd(&loopback->handles, closing.handle) >= 0) {
+			loopback->handles.ready[closing.handle - 1] = fd;
+			fd = -1;
+		}
+		r = done(peer, frame.id, 0, -1);
+		break;
+	case YGR_LOCAL_SYNC:
+		loopback->result->syncs++;
+		r = done(peer, frame.id, 0, -1);
+		break;
+	case YGR_LOCAL_FORK:
+		r = serve_fork(loopback, peer, frame.id);
+		break;
+	case YGR_LOCAL_IDLE:
+		loopback->result->idles++;
+		break;
+	case YGR_LOCAL_UNMAP:
+		break;
+	case YGR_MSG_CALL:
+		r = serve_call(loopback, peer, &frame, payload);
+		break;
+	case YGR_MSG_HANDLE_CLOSE:
+		loopback->result->closes++;
+		handle_close(&loopback->handles, closing.handle);
+		break;
+	default:
+		r = -EPROTO;
+	}
+	if (fd >= 0)
+		close(fd);
+	free(payload);
+	return r;
+}
+
+/* Raises the placeholders of rings that have data; serves peers until all are gone. */
+static void loop(struct loopback *loopback)
+{
+	static struct pollfd polled[PEERS_MAX + HANDLES_MAX];
+
+	while (loopback->peer_count > 0) {
+		int peers = loopback->peer_count, count = peers;
+
+		for (int i = 0; i < peers; i++)
+			polled[i] = (struct pollfd){loopback->peers[i], POLLIN, 0};
+		for (int i = 0; i < HANDLES_MAX; i++)
+			if (loopback->handles.ready[i] >= 0) {
+				struct pollfd raised = {loopback->handles.ready[i], POLLIN, 0};
+				uint64_t one = 1;
+				struct pollfd ring = {loopback->handles.fds[i], POLLIN, 0};
+
+				if (poll(&ring, 1, 0) > 0 && poll(&raised, 1, 0) == 0)
+					(void)!write(raised.fd, &one, sizeof(one));
+			}
+		/* The rings' own wake-ups differ by kind; looking again soon serves both. */
+		if (poll(polled, (nfds_t)count, 10) <= 0)
+			continue;
+		for (int i = peers - 1; i >= 0; i--)
+			if (polled[i].revents && serve(loopback, loopback->peers[i]) < 0) {
+				close(loopback->peers[i]);
+				loopback->peers[i] = loopback->peers[--loopback->peer_count];
+			}
+	}
+}
+
+static void *session(void *argument)
+{
+	loop(argument);
+	return NULL;
+}
+
+static void become(const char *shim, char *const argv[], bool rewrite, int local, int out)
+{
+	struct rlimit files = {4096, 4096};
+	char preload[4096];
+
+	setrlimit(RLIMIT_NOFILE, &files);
+	snprintf(preload, sizeof(preload), "%s", shim);
+	setenv("LD_PRELOAD", preload, 1);
+	setenv("YAGURA_SHIM", "1", 1);
+	if (!rewrite)
+		setenv("YAGURA_SHIM_NO_REWRITE", "1", 1);
+	dup2(out, 1);
+	if (dup2(local, YGR_LOCAL_FD) < 0)
+		_exit(126);
+	execv(argv[0], argv);
+	_exit(127);
+}
+
+int loopback_run(const char *shim, char *const argv[], bool rewrite, loopback_call_fn call,
+		 struct loopback_result *ret)
+{
+	struct loopback *loopback = calloc(1, sizeof(*loopback));
+	int pair[2], out[2];
+	size_t len = 0;
+	pthread_t thread;
+	FILE *stream;
+	pid_t pid;
+	int c;
+
+	if (!loopback || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0 ||
+	    pipe2(out, O_CLOEXEC) < 0)
+		return -errno;
+	memset(ret, 0, sizeof(*ret));
+	memset(&loopback->handles, 0xff, sizeof(loopback->handles));
+	loopback->peers[loopback->peer_count++] = pair[0];
+	loopback->call = call;
+	loopback->result = ret;
+	stream = open_memstream(&ret->output, &len);
+	pid = fork();
+	if (pid < 0 || !stream)
+		return -ENOMEM;
+	if (pid == 0)
+		become(shim, argv, rewrite, pair[1], out[1]);
+	close(pair[1]);
+	close(out[1]);
+	if (pthread_create(&thread, NULL, session, loopback) != 0)
+		return -ENOMEM;
+	for (char byte; read(out[0], &byte, 1) == 1;)
+		fputc(c = byte, stream);
+	fclose(stream);
+	close(out[0]);
+	waitpid(pid, &ret->status, 0);
+	pthread_join(thread, NULL);
+	for (uint32_t i = 0; i < HANDLES_MAX; i++)
+		if (loopback->handles.fds[i] >= 0) {
+			ret->left++;
+			handle_close(&loopback->handles, i + 1);
+		}
+	free(loopback);
+	return 0;
+}
