@@ -51,7 +51,8 @@ static void check(char *const argv[], bool rewrite, const char *expected)
 }
 
 static const char subject_output[] = "sites ok\nnull-call ok\nthreads ok\ncancel ok\nforks ok\nsignals ok\n"
-				     "alternate-stack ok\nvectors ok\nlate-library ok\ndescriptors ok\n";
+				     "alternate-stack ok\nvectors ok\nlate-library ok\ndescriptors ok\n"
+				     "capabilities ok\n";
 
 static void test_subject(void **state)
 {
