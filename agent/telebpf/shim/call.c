@@ -130,3 +130,48 @@ int64_t ygr_hook_ioctl(const struct ygr_regs *regs)
 	ygr_shim_unlock(mask);
 	return r;
 }
+
+/* The text of an iterator. Other objects are not read: an eventfd's counter is not what a reader waits for.
+ */
+static int64_t read_iterator(const struct ygr_slot *slot, uint64_t to, uint64_t count)
+{
+	struct ygr_file_io io = {
+	    .handle = slot->handle,
+	    .length = count < YGR_SHIM_BUFFER ? (uint32_t)count : YGR_SHIM_BUFFER,
+	    .offset = UINT64_MAX,
+	};
+	const uint8_t *payload;
+	struct ygr_status status;
+	uint32_t len;
+	int fd;
+
+	len = ygr_wire_ask(YGR_MSG_FILE_READ, &io, sizeof(io), -1, YGR_MSG_FILE_DATA, &payload, &fd);
+	if (fd >= 0 || len < sizeof(status))
+		ygr_die("the session's answer to a read is malformed");
+	memcpy(&status, payload, sizeof(status));
+	if (status.value > (int64_t)io.length ||
+	    (status.value > 0 && len - sizeof(status) < (uint64_t)status.value))
+		status.value = -EIO;
+	if (status.value > 0 && ygr_user_write(NULL, to, payload + sizeof(status), (size_t)status.value) < 0)
+		status.value = -EFAULT;
+	ygr_wire_done();
+	return status.value;
+}
+
+int64_t ygr_hook_read(const struct ygr_regs *regs)
+{
+	struct ygr_slot *slot;
+	uint64_t mask;
+	int64_t r = -EOPNOTSUPP;
+
+	if (ygr_table_slots_used == 0 || !ygr_slot_of((int)regs->rdi) || !ygr_table_ours())
+		return ygr_native(regs);
+	mask = ygr_shim_lock();
+	slot = ygr_slot_of((int)regs->rdi);
+	if (!slot)
+		r = ygr_native(regs);
+	else if (slot->object.kind == YGR_OBJECT_ITER)
+		r = read_iterator(slot, regs->rsi, regs->rdx);
+	ygr_shim_unlock(mask);
+	return r;
+}

@@ -33,12 +33,6 @@ static int64_t hook_prctl(const struct ygr_regs *regs)
 	return (int)regs->rdi == PR_SET_SYSCALL_USER_DISPATCH ? -EINVAL : ygr_native(regs);
 }
 
-/* An eventfd's counter is not what a reader of an iterator or perf event waits for. */
-static int64_t hook_read(const struct ygr_regs *regs)
-{
-	return ygr_table_slots_used > 0 && ygr_slot_of((int)regs->rdi) ? -EOPNOTSUPP : ygr_native(regs);
-}
-
 static int64_t hook_masked_pair(const struct ygr_regs *regs)
 {
 	struct {
@@ -88,7 +82,7 @@ int64_t ygr_hook(struct ygr_regs *regs)
 	case SYS_fcntl:
 		return ygr_table_fcntl(regs);
 	case SYS_read:
-		return hook_read(regs);
+		return ygr_hook_read(regs);
 	case SYS_uname:
 		return ygr_user_write(NULL, regs->rdi, &ygr_shim.welcome.uname,
 				      sizeof(ygr_shim.welcome.uname));

@@ -74,8 +74,7 @@ static void forget(struct mapping *mapping)
 	};
 
 	ring_forget(mapping->slot, mapping->start, mapping->length);
-	if (mapping->slot->owned)
-		ygr_wire_post(YGR_LOCAL_UNMAP, &message, sizeof(message));
+	ygr_wire_post(YGR_LOCAL_UNMAP, &message, sizeof(message));
 	ygr_slot_unref(mapping->slot);
 	mapping_count--;
 	if (mapping->sync)

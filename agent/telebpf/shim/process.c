@@ -103,7 +103,6 @@ static void forked(int fd)
 	ygr_shim.lock = 0;
 	ygr_shim.pid = (int)ygr_sys0(SYS_getpid);
 	take_socket(fd);
-	ygr_table_forked();
 	ygr_wire_hello();
 }
 

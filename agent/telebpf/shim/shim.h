@@ -29,11 +29,13 @@ struct ygr_regs {
 	uint64_t mask;  /* clone: the signal mask that the child starts with */
 };
 
-/* A remote object. References come from descriptors and from mappings. */
+/*
+ * A remote object. References come from descriptors and from mappings. A forked child has references of its
+ * own: the session counts for each process.
+ */
 struct ygr_slot {
 	uint32_t handle;
 	uint32_t refs;
-	bool owned; /* false: came through fork, the parent tells the session when it is closed */
 	bool ready; /* READY_FD was sent */
 	struct ygr_object object;
 	/* rings that are mapped */
@@ -86,7 +88,6 @@ bool ygr_table_ours(void);                /* false in a child that only borrows 
 int64_t ygr_table_new(uint32_t handle, const struct ygr_object *object);
 void ygr_slot_ref(struct ygr_slot *slot);
 void ygr_slot_unref(struct ygr_slot *slot);
-void ygr_table_forked(void);
 int64_t ygr_table_close(int fd);
 int64_t ygr_table_drop(int fd); /* the same with the lock held */
 int64_t ygr_table_close_range(const struct ygr_regs *regs);
@@ -95,10 +96,11 @@ int64_t ygr_table_fcntl(const struct ygr_regs *regs);
 extern const struct ygr_call_host ygr_shim_host;
 extern uint32_t ygr_table_slots_used;
 
-/* call.c: bpf, perf_event_open, ioctl */
+/* call.c: what is forwarded */
 int64_t ygr_hook_bpf(const struct ygr_regs *regs);
 int64_t ygr_hook_perf(const struct ygr_regs *regs);
 int64_t ygr_hook_ioctl(const struct ygr_regs *regs);
+int64_t ygr_hook_read(const struct ygr_regs *regs);
 
 /* map.c: mappings of remote objects */
 int64_t ygr_hook_mmap(const struct ygr_regs *regs);

@@ -46,8 +46,7 @@ void ygr_slot_unref(struct ygr_slot *slot)
 {
 	if (--slot->refs > 0)
 		return;
-	if (slot->owned)
-		handle_close(slot->handle);
+	handle_close(slot->handle);
 	ygr_ready_forget(slot);
 	memset(slot, 0, sizeof(*slot));
 	ygr_table_slots_used--;
@@ -86,7 +85,6 @@ static struct ygr_slot *slot_new(uint32_t handle, const struct ygr_object *objec
 			continue;
 		slots[i] = (struct ygr_slot){
 		    .handle = handle,
-		    .owned = true,
 		    .object = *object,
 		    .ready_fd = -1,
 		    .told = UINT64_MAX,
@@ -115,12 +113,6 @@ int64_t ygr_table_new(uint32_t handle, const struct ygr_object *object)
 	}
 	track(fd, slot);
 	return fd;
-}
-
-void ygr_table_forked(void)
-{
-	for (size_t i = 0; i < YGR_SHIM_SLOTS_MAX; i++)
-		slots[i].owned = false;
 }
 
 /* Does the application's own table of descriptors belong to our tables? */

@@ -23,12 +23,13 @@
 struct loopback_handles {
 	int fds[HANDLES_MAX]; /* by handle - 1; -1: free */
 	int ready[HANDLES_MAX];
+	bool holders[HANDLES_MAX][PEERS_MAX]; /* processes that have it */
+	int peer;                             /* whose call is being served */
 };
 
 struct loopback {
 	struct loopback_handles handles;
-	int peers[PEERS_MAX];
-	int peer_count;
+	int peers[PEERS_MAX]; /* -1: free */
 	loopback_call_fn call;
 	struct loopback_result *result;
 };
@@ -43,6 +44,8 @@ uint32_t loopback_handle_new(struct loopback_handles *handles, int fd)
 	for (uint32_t i = 0; i < HANDLES_MAX; i++)
 		if (handles->fds[i] < 0) {
 			handles->fds[i] = fd;
+			memset(handles->holders[i], 0, sizeof(handles->holders[i]));
+			handles->holders[i][handles->peer] = true;
 			return i + 1;
 		}
 	abort();
@@ -57,6 +60,18 @@ static void handle_close(struct loopback_handles *handles, uint32_t handle)
 	if (handles->ready[handle - 1] >= 0)
 		close(handles->ready[handle - 1]);
 	handles->ready[handle - 1] = -1;
+}
+
+/* One process less has HANDLE. */
+static void handle_drop(struct loopback_handles *handles, uint32_t handle, int peer)
+{
+	if (loopback_handle_fd(handles, handle) < 0)
+		return;
+	handles->holders[handle - 1][peer] = false;
+	for (int i = 0; i < PEERS_MAX; i++)
+		if (handles->holders[handle - 1][i])
+			return;
+	handle_close(handles, handle);
 }
 
 static int send_frame(int peer, uint16_t type, uint32_t id, const void *payload, uint32_t length, int fd)
@@ -193,22 +208,26 @@ static int serve_call(struct loopback *loopback, int peer, const struct ygr_fram
 	return r;
 }
 
-static int serve_fork(struct loopback *loopback, int peer, uint32_t id)
+static int serve_fork(struct loopback *loopback, int parent, uint32_t id)
 {
-	int pair[2], r;
+	int pair[2], r, child = 0;
 
-	if (loopback->peer_count == PEERS_MAX ||
-	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-		return done(peer, id, -EAGAIN, -1);
-	loopback->peers[loopback->peer_count++] = pair[0];
-	r = done(peer, id, 0, pair[1]);
+	while (child < PEERS_MAX && loopback->peers[child] >= 0)
+		child++;
+	if (child == PEERS_MAX || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return done(loopback->peers[parent], id, -EAGAIN, -1);
+	loopback->peers[child] = pair[0];
+	for (int i = 0; i < HANDLES_MAX; i++)
+		loopback->handles.holders[i][child] = loopback->handles.holders[i][parent];
+	r = done(loopback->peers[parent], id, 0, pair[1]);
 	close(pair[1]);
 	return r;
 }
 
 /* One frame of a peer; negative ends it. */
-static int serve(struct loopback *loopback, int peer)
+static int serve(struct loopback *loopback, int index)
 {
+	int peer = loopback->peers[index];
 	uint8_t header[YGR_FRAME_HEADER], *payload;
 	struct ygr_handle_close closing;
 	struct ygr_frame frame;
@@ -246,7 +265,7 @@ static int serve(struct loopback *loopback, int peer)
 		r = done(peer, frame.id, 0, -1);
 		break;
 	case YGR_LOCAL_FORK:
-		r = serve_fork(loopback, peer, frame.id);
+		r = serve_fork(loopback, index, frame.id);
 		break;
 	case YGR_LOCAL_IDLE:
 		loopback->result->idles++;
@@ -254,11 +273,12 @@ static int serve(struct loopback *loopback, int peer)
 	case YGR_LOCAL_UNMAP:
 		break;
 	case YGR_MSG_CALL:
+		loopback->handles.peer = index;
 		r = serve_call(loopback, peer, &frame, payload);
 		break;
 	case YGR_MSG_HANDLE_CLOSE:
 		loopback->result->closes++;
-		handle_close(&loopback->handles, closing.handle);
+		handle_drop(&loopback->handles, closing.handle, index);
 		break;
 	default:
 		r = -EPROTO;
@@ -269,33 +289,52 @@ static int serve(struct loopback *loopback, int peer)
 	return r;
 }
 
-/* Raises the placeholders of rings that have data; serves peers until all are gone. */
+/* The level of each placeholder that was asked for: up when its ring has data. */
+static void raise_ready(struct loopback_handles *handles)
+{
+	const uint64_t one = 1;
+
+	for (int i = 0; i < HANDLES_MAX; i++) {
+		struct pollfd raised = {handles->ready[i], POLLIN, 0}, ring = {handles->fds[i], POLLIN, 0};
+
+		if (raised.fd >= 0 && poll(&ring, 1, 0) > 0 && poll(&raised, 1, 0) == 0)
+			(void)!write(raised.fd, &one, sizeof(one));
+	}
+}
+
+static void hang_up(struct loopback *loopback, int index)
+{
+	close(loopback->peers[index]);
+	loopback->peers[index] = -1;
+	for (uint32_t handle = 1; handle <= HANDLES_MAX; handle++) {
+		if (!loopback->handles.holders[handle - 1][index])
+			continue;
+		loopback->result->left += index == 0;
+		handle_drop(&loopback->handles, handle, index);
+	}
+}
+
+/* Serves peers until all are gone. */
 static void loop(struct loopback *loopback)
 {
-	static struct pollfd polled[PEERS_MAX + HANDLES_MAX];
+	static struct pollfd polled[PEERS_MAX];
 
-	while (loopback->peer_count > 0) {
-		int peers = loopback->peer_count, count = peers;
+	for (;;) {
+		int alive = 0;
 
-		for (int i = 0; i < peers; i++)
+		for (int i = 0; i < PEERS_MAX; i++) {
 			polled[i] = (struct pollfd){loopback->peers[i], POLLIN, 0};
-		for (int i = 0; i < HANDLES_MAX; i++)
-			if (loopback->handles.ready[i] >= 0) {
-				struct pollfd raised = {loopback->handles.ready[i], POLLIN, 0};
-				uint64_t one = 1;
-				struct pollfd ring = {loopback->handles.fds[i], POLLIN, 0};
-
-				if (poll(&ring, 1, 0) > 0 && poll(&raised, 1, 0) == 0)
-					(void)!write(raised.fd, &one, sizeof(one));
-			}
+			alive += polled[i].fd >= 0;
+		}
+		if (alive == 0)
+			return;
+		raise_ready(&loopback->handles);
 		/* The rings' own wake-ups differ by kind; looking again soon serves both. */
-		if (poll(polled, (nfds_t)count, 10) <= 0)
+		if (poll(polled, PEERS_MAX, 10) <= 0)
 			continue;
-		for (int i = peers - 1; i >= 0; i--)
-			if (polled[i].revents && serve(loopback, loopback->peers[i]) < 0) {
-				close(loopback->peers[i]);
-				loopback->peers[i] = loopback->peers[--loopback->peer_count];
-			}
+		for (int i = 0; i < PEERS_MAX; i++)
+			if (polled[i].fd >= 0 && polled[i].revents && serve(loopback, i) < 0)
+				hang_up(loopback, i);
 	}
 }
 
@@ -338,8 +377,10 @@ int loopback_run(const char *shim, char *const argv[], bool rewrite, loopback_ca
 	    pipe2(out, O_CLOEXEC) < 0)
 		return -errno;
 	memset(ret, 0, sizeof(*ret));
-	memset(&loopback->handles, 0xff, sizeof(loopback->handles));
-	loopback->peers[loopback->peer_count++] = pair[0];
+	memset(loopback->handles.fds, 0xff, sizeof(loopback->handles.fds));
+	memset(loopback->handles.ready, 0xff, sizeof(loopback->handles.ready));
+	memset(loopback->peers, 0xff, sizeof(loopback->peers));
+	loopback->peers[0] = pair[0];
 	loopback->call = call;
 	loopback->result = ret;
 	stream = open_memstream(&ret->output, &len);
@@ -358,11 +399,6 @@ int loopback_run(const char *shim, char *const argv[], bool rewrite, loopback_ca
 	close(out[0]);
 	waitpid(pid, &ret->status, 0);
 	pthread_join(thread, NULL);
-	for (uint32_t i = 0; i < HANDLES_MAX; i++)
-		if (loopback->handles.fds[i] >= 0) {
-			ret->left++;
-			handle_close(&loopback->handles, i + 1);
-		}
 	free(loopback);
 	return 0;
 }

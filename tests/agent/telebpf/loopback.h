@@ -18,7 +18,7 @@ struct loopback_result {
 	int mechanism; /* of the last hello */
 	int calls;     /* forwarded */
 	int closes;    /* HANDLE_CLOSE */
-	int left;      /* handles still open at the end */
+	int left;      /* handles that the first process had not closed at its end */
 	int idles;
 	int syncs;
 };
