@@ -164,20 +164,19 @@ int ygr_ring_start(struct ygr_ring *ring, const struct ygr_ram *ram, const uint8
 	return 0;
 }
 
-/* The application may have any number of threads in a wait; an eventfd wakes one or all as epoll does. */
-static void signal_ready(struct ygr_ring *ring)
+/* Makes the eventfds readable that are not. The shim takes the level away when a ring is drained. */
+static void signal_ready(const struct ygr_ring *ring)
 {
 	static const uint64_t one = 1;
 
 	for (unsigned i = 0; i < ring->ready_count; i++) {
 		/* The application has the descriptor, too: a counter that it filled must not make us wait.
 		 */
-		struct pollfd p = {.fd = ring->ready[i], .events = POLLOUT};
+		struct pollfd p = {.fd = ring->ready[i], .events = POLLIN | POLLOUT};
 
-		if (poll(&p, 1, 0) == 1 && (p.revents & POLLOUT))
+		if (poll(&p, 1, 0) == 1 && !(p.revents & POLLIN) && (p.revents & POLLOUT))
 			(void)!write(ring->ready[i], &one, sizeof(one));
 	}
-	ring->signalled = true;
 }
 
 static void publish(struct ygr_ring *ring, const struct ygr_ring_batch *batch)
@@ -189,8 +188,7 @@ static void publish(struct ygr_ring *ring, const struct ygr_ring_batch *batch)
 	if (!batch->bytes)
 		return;
 	__atomic_store_n(private_producer(ring), ring->sink.position, __ATOMIC_RELEASE);
-	if (!ring->signalled)
-		signal_ready(ring);
+	signal_ready(ring);
 }
 
 static int copy(struct ygr_ring *ring, const struct ygr_ring_source *source, uint64_t producer,
@@ -268,27 +266,12 @@ int ygr_ring_add_ready(struct ygr_ring *ring, int fd)
 	if (ring->ready_count == YGR_RING_READY_MAX)
 		return -ENOSPC;
 	ring->ready[ring->ready_count++] = fd;
-	ring->signalled = false;
 	ygr_ring_idle(ring);
 	return 0;
 }
 
 void ygr_ring_idle(struct ygr_ring *ring)
 {
-	uint64_t count;
-
-	if (ygr_ring_consumer(ring) != ring->sink.position) {
-		/* Also when it was signalled before: the shim may have taken the signal since. */
+	if (ygr_ring_consumer(ring) != ring->sink.position)
 		signal_ready(ring);
-		return;
-	}
-	if (!ring->signalled)
-		return;
-	for (unsigned i = 0; i < ring->ready_count; i++) {
-		struct pollfd p = {.fd = ring->ready[i], .events = POLLIN};
-
-		if (poll(&p, 1, 0) == 1 && (p.revents & POLLIN))
-			(void)!read(ring->ready[i], &count, sizeof(count));
-	}
-	ring->signalled = false;
 }

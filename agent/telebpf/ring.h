@@ -38,10 +38,12 @@ struct ygr_ring {
 	struct ygr_ring_sink sink;
 	uint64_t acknowledged; /* consumer position that the guest knows */
 	bool armed;            /* ARM was sent, READY has not come */
-	bool full;             /* the last copy stopped for want of room */
-	bool signalled;        /* the eventfds were made readable */
+	uint64_t arm_at;       /* not before (monotonic ns): the last READY was for nothing */
+	uint64_t arm_wait;
+	bool full; /* the last copy stopped for want of room */
 	int ready[YGR_RING_READY_MAX];
 	unsigned ready_count;
+	uint64_t armed_bytes; /* `bytes` when ARM was sent */
 	uint64_t records, bytes, dropped;
 };
 

@@ -1,0 +1,403 @@
+/*
+ * yagura-session: confines one application and holds its channel to one guest. See session.md for how the
+ * agent starts it, session.h for its parts.
+ *
+ * Everything is driven from run(): a round of the loop, then what the rings need, then what time has come
+ * for. While rings are active the loop does not sleep (spinMicroseconds); else it sleeps until something
+ * happens.
+ */
+#include "agent/telebpf/session.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "agent/telebpf/session-start.h"
+#include "lib/base/cleanup.h"
+#include "lib/wire/message.h"
+
+#define COUNTERS_NS 1000000000ull
+#define STOP_NS     2000000000ull /* from SIGINT to SIGKILL */
+#define CONTROL_MAX (64u << 10)   /* one line of the agent */
+
+uint64_t ygr_session_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void kill_application(struct ygr_session *session)
+{
+	session->killed = true;
+	if (session->confined)
+		ygr_confine_signal(session->confined, SIGKILL);
+	else
+		session->done = true;
+}
+
+void ygr_session_fail(struct ygr_session *session, const char *reason, const char *format, ...)
+{
+	char message[YGR_ERROR_MESSAGE_MAX];
+	va_list args;
+
+	if (session->killed)
+		return;
+	va_start(args, format);
+	vsnprintf(message, sizeof(message), format, args);
+	va_end(args);
+	ygr_report_error(&session->report, reason, "%s", message);
+	kill_application(session);
+}
+
+void ygr_session_channel_changed(struct ygr_session *session)
+{
+	if (session->channel)
+		ygr_loop_modify(&session->loop, &session->channel_watch,
+				ygr_channel_events(session->channel));
+}
+
+void ygr_session_message(void *user, const struct ygr_frame *frame)
+{
+	struct ygr_session *session = user;
+	char text[YGR_ERROR_MESSAGE_MAX];
+	const size_t head = sizeof(struct ygr_refused);
+
+	switch (frame->type) {
+	case YGR_MSG_RING_READY:
+	case YGR_MSG_RING_RECORDS:
+		ygr_delivery_message(session, frame);
+		return;
+	case YGR_MSG_REFUSED:
+		snprintf(text, sizeof(text), "%.*s",
+			 frame->length > head
+			     ? (int)(frame->length - head > 480 ? 480 : frame->length - head)
+			     : 0,
+			 frame->length > head ? (const char *)frame->payload + head : "");
+		if (frame->id == YGR_REFUSED_FINAL)
+			ygr_session_fail(session, "ProtocolError", "the guest ended the session: %s", text);
+		else
+			ygr_forward_refused(session, text);
+		return;
+	default:
+		ygr_session_fail(session, "GuestMisbehaved", "the guest sent message %u unasked",
+				 frame->type);
+	}
+}
+
+void ygr_session_lost(void *user, const struct ygr_error *error)
+{
+	struct ygr_session *session = user;
+
+	ygr_loop_remove(&session->loop, &session->channel_watch);
+	ygr_session_fail(session, "ChannelLost", "%s", error->message);
+}
+
+static void channel_ready(void *user, uint32_t events)
+{
+	struct ygr_session *session = user;
+
+	ygr_channel_dispatch(session->channel, events);
+	ygr_session_channel_changed(session);
+	session->again = true; /* an answer or room in the channel may be what a process waited for */
+}
+
+static void fuse_ready(void *user, uint32_t events)
+{
+	struct ygr_session *session = user;
+
+	(void)events;
+	if (ygr_guestfs_dispatch(session->guestfs) < 0)
+		ygr_loop_remove(&session->loop, &session->fuse);
+	ygr_session_channel_changed(session);
+}
+
+static const char *launch_reason(int code)
+{
+	switch (code) {
+	case EBADMSG:
+		return "ExecutableChanged";
+	case ENOMEM:
+		return "OutOfMemory";
+	default:
+		return "LaunchFailed";
+	}
+}
+
+static void status_ready(void *user, uint32_t events)
+{
+	struct ygr_session *session = user;
+	struct ygr_error error = YGR_ERROR_INIT;
+
+	(void)events;
+	ygr_loop_remove(&session->loop, &session->status);
+	if (session->killed)
+		return;
+	if (ygr_confine_outcome(session->confined, &error) < 0) {
+		ygr_session_fail(session, launch_reason(error.code), "%s", error.message);
+		return;
+	}
+	session->running = true;
+	session->greet_until = ygr_session_now() + 1000000000u;
+	if (ygr_confine_self(session->config.delivery == YGR_DELIVERY_SHARED, &error) < 0)
+		ygr_session_fail(session, "LaunchFailed", "%s", error.message);
+}
+
+static void pidfd_ready(void *user, uint32_t events)
+{
+	struct ygr_session *session = user;
+
+	(void)events;
+	if (session->status.fd >= 0)
+		status_ready(session, 0); /* both at once: why it failed comes first */
+	if (ygr_confine_wait(session->confined, &session->wait_status) == -EAGAIN)
+		return;
+	ygr_loop_remove(&session->loop, &session->pidfd);
+	session->done = true;
+}
+
+static void obey(struct ygr_session *session, const char *line, size_t length)
+{
+	json_t *json = json_loadb(line, length, 0, NULL);
+	const char *what = json_string_value(json_object_get(json, "do"));
+	int number = (int)json_integer_value(json_object_get(json, "signal"));
+
+	if (what && !strcmp(what, "signal") && number > 0) {
+		ygr_confine_signal(session->confined, number);
+	} else if (what && !strcmp(what, "stop")) {
+		ygr_confine_signal(session->confined, SIGINT);
+		if (!session->kill_at)
+			session->kill_at = ygr_session_now() + STOP_NS;
+	}
+	json_decref(json);
+}
+
+static void control_ready(void *user, uint32_t events)
+{
+	struct ygr_session *session = user;
+	struct ygr_buf *in = &session->control_in;
+	uint8_t *end;
+	ssize_t n;
+
+	if ((events & EPOLLOUT) && ygr_report_flush(&session->report) < 0)
+		kill_application(session);
+	if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
+		return;
+	if (ygr_buf_reserve(in, 4096) < 0)
+		in->len = 0; /* the agent sends no such lines */
+	n = in->cap - in->len < 4096 ? 0 : recv(session->report.fd, in->data + in->len, 4096, MSG_DONTWAIT);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) { /* the agent is gone */
+		ygr_loop_remove(&session->loop, &session->control);
+		kill_application(session);
+		return;
+	}
+	in->len += (size_t)n;
+	while (in->len && (end = memchr(in->data, '\n', in->len))) {
+		obey(session, (const char *)in->data, (size_t)(end - in->data));
+		ygr_buf_consume(in, (size_t)(end - in->data) + 1);
+	}
+}
+
+static int watch_all(struct ygr_session *session)
+{
+	int r = ygr_loop_add(&session->loop, &session->control, session->report.fd, EPOLLIN, control_ready,
+			     session);
+
+	if (r == 0)
+		r = ygr_loop_add(&session->loop, &session->channel_watch, ygr_channel_fd(session->channel),
+				 EPOLLIN, channel_ready, session);
+	if (r == 0)
+		r = ygr_loop_add(&session->loop, &session->fuse, ygr_guestfs_fd(session->guestfs), EPOLLIN,
+				 fuse_ready, session);
+	if (r == 0)
+		r = ygr_loop_add(&session->loop, &session->status, ygr_confine_status_fd(session->confined),
+				 EPOLLIN, status_ready, session);
+	if (r == 0)
+		r = ygr_loop_add(&session->loop, &session->pidfd, ygr_confine_pidfd(session->confined),
+				 EPOLLIN, pidfd_ready, session);
+	return r;
+}
+
+static const char *mechanism_name(const struct ygr_session *session)
+{
+	switch (session->mechanism) {
+	case YGR_LOCAL_REWRITE:
+		return "Rewrite";
+	case YGR_LOCAL_DISPATCH:
+		return "Dispatch";
+	default:
+		return "None";
+	}
+}
+
+/* The start is reported when the shim has said how it hooks, or when it is clear that there is no shim. */
+static void report_started(struct ygr_session *session)
+{
+	const struct ygr_confine_features *had = ygr_confine_features(session->confined);
+	enum ygr_delivery delivery = session->config.delivery;
+
+	session->started = true;
+	if (!session->ram)
+		delivery = YGR_DELIVERY_STREAM;
+	ygr_report_object(&session->report,
+			  json_pack("{s:s, s:i, s:s, s:s, s:{s:s, s:b, s:b, s:b}}", "event", "started",
+				    "pid", (int)ygr_confine_app_pid(session->confined), "mechanism",
+				    mechanism_name(session), "delivery", ygr_delivery_name(delivery),
+				    "confinement", "cgroup", had->cgroup, "memory", had->memory, "cpu",
+				    had->cpu, "time", had->time));
+}
+
+static void report_counters(struct ygr_session *session)
+{
+	session->counters_at = 0;
+	if (!memcmp(&session->counters, &session->reported, sizeof(session->counters)))
+		return;
+	session->reported = session->counters;
+	ygr_report_counters(&session->report, &session->counters);
+}
+
+/* What time has come for. */
+static void tick(struct ygr_session *session, uint64_t now)
+{
+	if (session->running && !session->started && (session->greeted || now >= session->greet_until))
+		report_started(session);
+	if (session->counters_at && now >= session->counters_at)
+		report_counters(session);
+	else if (!session->counters_at &&
+		 memcmp(&session->counters, &session->reported, sizeof(session->counters)))
+		session->counters_at = now + COUNTERS_NS;
+	if (session->kill_at && now >= session->kill_at) {
+		session->kill_at = 0;
+		kill_application(session);
+	}
+	ygr_loop_modify(&session->loop, &session->control,
+			EPOLLIN | (ygr_report_waiting(&session->report) ? EPOLLOUT : 0u));
+}
+
+static void serve_rings(struct ygr_session *session)
+{
+	uint64_t now = ygr_session_now();
+
+	if (session->killed)
+		return;
+	if (now < session->active_until || (session->pressure_at && now >= session->pressure_at))
+		ygr_delivery_sweep(session);
+	now = ygr_session_now();
+	if (session->config.wake == YGR_WAKE_NOTIFY || now >= session->active_until)
+		ygr_delivery_arm(session, now);
+	ygr_session_channel_changed(session);
+}
+
+/* Milliseconds until the next thing to do, rounded up so that waking early does not become spinning. */
+static int timeout(const struct ygr_session *session)
+{
+	const uint64_t moments[] = {session->pressure_at, session->arm_at, session->counters_at,
+				    session->kill_at, session->started ? 0 : session->greet_until};
+	uint64_t now = ygr_session_now(), next = UINT64_MAX, wait;
+
+	if (session->again || (!session->killed && now < session->active_until))
+		return 0;
+	for (unsigned i = 0; i < sizeof(moments) / sizeof(*moments); i++)
+		if (moments[i] && moments[i] < next)
+			next = moments[i];
+	if (next == UINT64_MAX)
+		return -1;
+	wait = next > now ? (next - now + 999999) / 1000000 : 0;
+	return wait > INT_MAX ? INT_MAX : (int)wait;
+}
+
+static int run(struct ygr_session *session)
+{
+	while (!session->done) {
+		int r = ygr_loop_round(&session->loop, timeout(session));
+
+		if (r < 0)
+			return r;
+		if (session->again) {
+			session->again = false;
+			ygr_local_resume(session);
+		}
+		ygr_local_reap(session);
+		serve_rings(session);
+		tick(session, ygr_session_now());
+	}
+	return 0;
+}
+
+static void explain(struct ygr_session *session)
+{
+	json_t *calls = json_object();
+
+	for (int cmd = 0; cmd < (int)(sizeof(session->calls) / sizeof(*session->calls)); cmd++) {
+		const struct ygr_command_info *info = ygr_command_info(cmd);
+
+		if (session->calls[cmd] && info)
+			json_object_set_new(calls, info->name,
+					    json_integer((json_int_t)session->calls[cmd]));
+	}
+	if (session->other_calls)
+		json_object_set_new(calls, "perf", json_integer((json_int_t)session->other_calls));
+	ygr_report_object(&session->report,
+			  json_pack("{s:s, s:s, s:o, s:{s:I, s:I, s:I}}", "event", "explain", "mechanism",
+				    mechanism_name(session), "calls", calls, "rings", "Copied",
+				    (json_int_t)session->deliveries[YGR_DELIVERY_COPIED], "Shared",
+				    (json_int_t)session->deliveries[YGR_DELIVERY_SHARED], "Stream",
+				    (json_int_t)session->deliveries[YGR_DELIVERY_STREAM]));
+}
+
+/* In this order: requests are answered while those who asked are there. */
+static void session_deinit(struct ygr_session *session)
+{
+	session->killed = true;
+	ygr_loop_remove(&session->loop, &session->channel_watch);
+	session->guestfs = ygr_guestfs_free(session->guestfs);
+	session->channel = ygr_channel_free(session->channel);
+	session->confined = ygr_confine_free(session->confined);
+	ygr_mapping_free_all(session);
+	ygr_local_free_all(session);
+	session->ram = ygr_ram_free(session->ram);
+	session->grant = ygr_grant_free(session->grant);
+	if (session->arena)
+		munmap(session->arena, YGR_SESSION_ARENA);
+	ygr_buf_deinit(&session->control_in);
+	ygr_loop_deinit(&session->loop);
+	ygr_report_deinit(&session->report);
+	ygr_session_config_deinit(&session->config);
+}
+
+int main(void)
+{
+	static struct ygr_session session = {.control_in.max = CONTROL_MAX, .loop.epoll = -1};
+	int r;
+
+	ygr_report_init(&session.report, YGR_SESSION_CONTROL_FD);
+	session.control.fd = session.channel_watch.fd = session.fuse.fd = session.status.fd =
+	    session.pidfd.fd = -1;
+	r = ygr_session_start(&session);
+	if (r == 0)
+		r = watch_all(&session);
+	if (r == 0)
+		r = run(&session);
+	if (r < 0 && !session.killed)
+		ygr_session_fail(&session, "LaunchFailed", "%s", strerror(-r));
+	if (session.running && !session.started)
+		report_started(&session);
+	report_counters(&session);
+	if (session.config.explain)
+		explain(&session);
+	ygr_report_exited(&session.report, r < 0 || !session.confined ? 1 << 8 : session.wait_status);
+	ygr_report_finish(&session.report, 2000);
+	session_deinit(&session);
+	return r < 0;
+}
