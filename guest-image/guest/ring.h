@@ -29,7 +29,7 @@ struct ygr_guest_ring {
 
 /* Stream: records are sent in frames of at most this many bytes (a single longer record excepted). */
 #define YGR_RING_CHUNK      (256u << 10)
-#define YGR_RING_WINDOW_MIN (64u << 10)
+#define YGR_RING_WINDOW_MIN 4096u
 #define YGR_RING_WINDOW_MAX (16u << 20)
 
 /*
