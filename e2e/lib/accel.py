@@ -38,6 +38,7 @@ def _try_kvm(image):
             return False, f"a guest under KVM did not answer within {DEADLINE:.0f} s"
         finally:
             node.stop(process.pid, patience=1.0)
+            process.wait()
             process.stderr.close()
 
 

@@ -83,8 +83,9 @@ def _start_daemons():
             raise NodeError(f"{daemon} is missing (Debian package: libvirt-daemon-system)")
     (RUN / "keeper.pid").unlink(missing_ok=True)
     words = ["--no-kvm"] if _kvm_is_broken() else []
-    subprocess.Popen([sys.executable, "-m", "e2e.lib.keeper", str(RUN), *words], cwd=ROOT, stdin=subprocess.DEVNULL,
+    keeper = subprocess.Popen([sys.executable, "-m", "e2e.lib.keeper", str(RUN), *words], cwd=ROOT, stdin=subprocess.DEVNULL,
                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    keeper.returncode = 0  # it may outlive this process, and another one may stop it
     end = time.monotonic() + 60
     while not answers():
         if time.monotonic() > end:

@@ -87,22 +87,27 @@ class Shell:
                 pass
 
     def run(self, command, timeout=30.0):
-        """Runs COMMAND with sh in the guest; ShellError when no answer came TIMEOUT seconds later."""
+        """Runs COMMAND with sh in the guest; after TIMEOUT seconds it is killed there, and that is a ShellError."""
         name = f"r{next(self._ids)}-{time.monotonic_ns()}"
         text = base64.b64encode(command.encode()).decode()
+        seconds = max(1, int(timeout))
+        started = time.monotonic()
+        deadline = started + timeout + 2
         connection = self._connect()
         try:
-            connection.sendall(f"{name} {max(1, int(timeout))} {text}\n".encode())
+            connection.sendall(f"{name} {seconds} {text}\n".encode())
         except OSError as error:
             raise ShellError(f"{self._path}: {error.strerror}") from error
-        deadline = time.monotonic() + timeout + 2
         with self._news:
             while name not in self._answers:
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._news.wait(left):
                     if name not in self._answers:
                         raise ShellError(f"no answer after {timeout:.0f} s to: {command}")
-            return self._answers.pop(name)
+            result = self._answers.pop(name)
+        if result.code == 137 and time.monotonic() - started >= seconds:
+            raise ShellError(f"killed after {seconds} s: {command}")
+        return result
 
     def wait(self, deadline):
         """Asks until the guest answers; what was sent before it opened its port is lost, so ask again and again."""

@@ -7,6 +7,7 @@ Domains are called yagura-NAME, and nothing here touches any other. Everything t
 /run/yagura-e2e/NAME: the kernel and initrd (copies, since libvirt gives them to QEMU's user), the console's log, the
 shell's socket, and a note of which processes to end, so that `e2e/vm clean` can put away what a killed test left.
 """
+import base64
 import contextlib
 import json
 import os
@@ -105,6 +106,8 @@ class Guest:
                 self._device.stop()
                 self._device = None
             shutil.rmtree(self.folder, ignore_errors=True)
+        elif self._device is not None:
+            self._device.leave()
         if self._libvirt is not None:
             self._libvirt.__exit__(None, None, None)
             self._libvirt = None
@@ -120,7 +123,6 @@ class Guest:
 
     def put(self, path, data):
         """Writes the bytes DATA to PATH in the guest."""
-        import base64
         self.run(f": >{path}", check=True)
         for at in range(0, len(data), 30000):
             text = base64.b64encode(data[at:at + 30000]).decode()
@@ -193,7 +195,7 @@ class Guest:
     def xml(self):
         """The domain as libvirt gets it."""
         kvm = self.accel == "kvm"
-        options = "console=ttyS0 quiet panic=-1 " f"yagura.name={self.name} {self.cmdline}".strip()
+        options = f"console=ttyS0 quiet panic=-1 yagura.name={self.name} {self.cmdline}".strip()
         if self.workload is not None:
             options += f" yagura.workload={self.workload}"
         folder = self.folder

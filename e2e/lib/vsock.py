@@ -52,7 +52,12 @@ class Device:
 
     def stop(self):
         node.stop(self.pid)
+        self._process.wait()
         self.unlink()
+
+    def leave(self):
+        """The device outlives this process."""
+        self._process.returncode = 0
 
     def unlink(self):
         for path in (self.address, self.vhost):
