@@ -102,7 +102,11 @@ int64_t ygr_call_apply_reply(const struct ygr_call_host *host, const struct ygr_
 	if (r < 0)
 		return r;
 	size_t position = sizeof(reply) + (size_t)ygr_align8(reply.attr_size);
-	if (reply.attr_size != plan->call.attr_size || !fits(plan, payload, len, position))
+	if (reply.attr_size != plan->call.attr_size)
+		return -EPROTO;
+	if (reply.result < 0 && position == len)
+		return reply.result; /* it never reached the kernel: nothing was written */
+	if (!fits(plan, payload, len, position))
 		return -EPROTO;
 
 	r = write_attr(host, plan, payload + sizeof(reply));

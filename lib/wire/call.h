@@ -14,6 +14,7 @@
  * the walk meets them: {u32 in_length, u32 out_capacity}, in bytes padded to 8.
  * REPLY payload: struct ygr_reply, attr as the kernel left it (padded to 8), then for each segment with an
  * out capacity: {u32 length, u32 0}, bytes padded to 8.
+ * A call that failed before it reached the kernel has a REPLY without any of these.
  *
  * Bounds: attr YGR_CALL_ATTR_MAX, segments YGR_CALL_SEGMENTS_MAX, payload YGR_FRAME_MAX. Beyond: -E2BIG.
  */
