@@ -131,6 +131,7 @@ int ygr_guest_call(struct ygr_guest_session *session, const struct ygr_frame *fr
 	struct ygr_object object = {0};
 	struct ygr_error refusal = YGR_ERROR_INIT;
 	uint32_t handle = YGR_HANDLE_NONE;
+	bool performed = false;
 
 	if (!job)
 		return ygr_error_set(error, ENOMEM, "out of memory for a call of %u bytes", frame->length);
@@ -145,11 +146,14 @@ int ygr_guest_call(struct ygr_guest_session *session, const struct ygr_frame *fr
 		return ygr_error_set(error, (int)-result, "a call that cannot be decoded");
 	}
 	if (result == 0) {
+		performed = true;
 		result = ygr_call_perform(&job->plan);
 		if (result >= 0 && ygr_call_returns_fd(&job->plan.call))
 			handle = adopt(session, job, &result, &object);
 	}
 
+	if (!performed)
+		job->plan.segment_count = 0; /* nothing was written anywhere */
 	int r = answer(session, frame->id, job, result, handle, &object);
 	if (r < 0)
 		return ygr_error_set(error, -r, "a reply cannot be sent: %s", strerror(-r));
