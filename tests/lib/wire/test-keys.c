@@ -17,7 +17,7 @@
 static struct fixture fixture;
 static struct ygr_error error;
 
-static int run(const char *format, ...)
+__attribute__((format(printf, 1, 2))) static int run(const char *format, ...)
 {
 	char command[512];
 	va_list ap;
