@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/command.h"
+#include "cli/keys.h"
 
 static const struct command {
 	const char *name;
@@ -13,6 +14,7 @@ static const struct command {
     {"status", ygr_command_status, "show monitors: what is ready, what failed and why"},
     {"events", ygr_command_events, "show events, with -f as they come"},
     {"run", ygr_command_run, "run an eBPF application of the node on a VM, once"},
+    {"keys", ygr_cli_keys, "make, certify and show the keys that let a node into guests"},
     {"completion", ygr_command_completion, "print a completion script for bash, zsh or fish"},
 };
 
