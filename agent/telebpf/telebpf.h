@@ -1,7 +1,7 @@
 /*
  * TeleBPF as the agent sees it: links to guests (one authenticated control connection each, kept alive) and
- * applications that run against them (one yagura-session process each). All functions and callbacks are on the
- * loop thread; what blocks (dialling, handshakes, hashing) is done on libuv's workers.
+ * applications that run against them (one yagura-session process each). All functions and callbacks are on
+ * the loop thread; what blocks (dialling, handshakes, hashing) is done on libuv's workers.
  */
 #pragma once
 
@@ -14,6 +14,7 @@
 #include "agent/events/bus.h"
 #include "lib/base/error.h"
 #include "lib/wire/keys.h"
+#include "lib/wire/message.h"
 
 struct ygr_telebpf;
 struct ygr_catalogue;
@@ -41,7 +42,13 @@ struct ygr_telebpf *ygr_telebpf_free(struct ygr_telebpf *telebpf);
 
 /* Links. */
 
-enum ygr_link_state { YGR_LINK_NONE, YGR_LINK_CONNECTING, YGR_LINK_CONNECTED, YGR_LINK_LOST, YGR_LINK_REFUSED };
+enum ygr_link_state {
+	YGR_LINK_NONE,
+	YGR_LINK_CONNECTING,
+	YGR_LINK_CONNECTED,
+	YGR_LINK_LOST,
+	YGR_LINK_REFUSED
+};
 
 /* "None", "Connecting", "Connected", "Lost", "Refused": channel.state of VMGuest. */
 const char *ygr_link_state_word(enum ygr_link_state state);
@@ -54,8 +61,8 @@ struct ygr_link_target {
 
 /*
  * Keeps a control connection to a guest: dials with backoff (0.5 s to 15 s), tells the guest to release what
- * earlier agents left, pings every 5 s. CHANGED is called after every change of state, never from within open
- * or close.
+ * earlier agents left, pings every 5 s. CHANGED is called after every change of state, never from within
+ * open or close.
  */
 int ygr_link_open(struct ygr_telebpf *telebpf, const struct ygr_link_target *target,
 		  void (*changed)(void *user, struct ygr_link *link), void *user, struct ygr_link **ret);
@@ -79,20 +86,20 @@ struct ygr_application_ram {
 };
 
 struct ygr_application_options {
-	struct ygr_link *link;   /* must be connected */
-	const char *monitor;     /* "namespace/name", or "run/ID" for an ad-hoc run */
-	const char *namespace_;  /* of the monitor and the VM */
+	struct ygr_link *link;  /* must be connected */
+	const char *monitor;    /* "namespace/name", or "run/ID" for an ad-hoc run */
+	const char *namespace_; /* of the monitor and the VM */
 	const char *monitor_name;
-	const char *app;         /* name of the application in its monitor */
-	const char *program;     /* name in the catalogue, or an absolute path when adhoc */
+	const char *app;     /* name of the application in its monitor */
+	const char *program; /* name in the catalogue, or an absolute path when adhoc */
 	bool adhoc;
-	char *const *args;       /* without argv[0], NULL-terminated */
-	const char *delivery;    /* "Auto", "Copied", "Stream", "Shared" */
-	uint64_t memory;         /* bytes */
+	char *const *args;    /* without argv[0], NULL-terminated */
+	const char *delivery; /* "Auto", "Copied", "Stream", "Shared" */
+	uint64_t memory;      /* bytes */
 	uint32_t cpu_milli;
 	uint32_t events_per_second;
 	bool trace, explain;
-	int ram_fd;              /* guest RAM, read-only; ownership is taken; -1: none */
+	int ram_fd; /* guest RAM, read-only; ownership is taken; -1: none */
 	const struct ygr_application_ram *ram;
 	uint32_t ram_count;
 };
@@ -103,16 +110,16 @@ struct ygr_application_handlers {
 	/* State or counters changed. After ENDED (exactly once, last) close it. */
 	void (*changed)(void *user, struct ygr_application *application);
 	/*
-	 * Raw output instead of events: for ad-hoc runs. NULL: lines become events. WHICH is "stdout", "stderr",
-	 * "trace" or "explain". Returns false to stop reading until ygr_application_resume().
+	 * Raw output instead of events: for ad-hoc runs. NULL: lines become events. WHICH is "stdout",
+	 * "stderr", "trace" or "explain". Returns false to stop reading until ygr_application_resume().
 	 */
 	bool (*output)(void *user, const char *which, const char *data, size_t len);
 	void *user;
 };
 
 /*
- * Starts it. Errors at once: -ENOENT (not in the catalogue), -EPERM (arguments, delivery), with a sentence; what
- * fails later is told by ENDED with a reason. Nothing is called back from within.
+ * Starts it. Errors at once: -ENOENT (not in the catalogue), -EPERM (arguments, delivery), with a sentence;
+ * what fails later is told by ENDED with a reason. Nothing is called back from within.
  */
 int ygr_application_start(struct ygr_telebpf *telebpf, const struct ygr_application_options *options,
 			  const struct ygr_application_handlers *handlers, struct ygr_application **ret,
