@@ -66,7 +66,7 @@ static int run_control(int fd, int server_fd)
 	}
 }
 
-int ygr_guest_connection_run(int fd, int server_fd, const struct ygr_guest_setup *setup)
+int ygr_guest_connection_run(int fd, int server_fd, const struct ygr_guest_setup *setup, bool quiet)
 {
 	struct ygr_error error = YGR_ERROR_INIT;
 	enum ygr_purpose purpose;
@@ -77,7 +77,7 @@ int ygr_guest_connection_run(int fd, int server_fd, const struct ygr_guest_setup
 	int r = ygr_handshake_guest(fd, setup->root, setup->boot_id, welcome, &ygr_crypto_sodium,
 				    YGR_HANDSHAKE_MS, &purpose, &error);
 	if (r < 0) {
-		ygr_log(YGR_LOG_WARNING, "guest", "a connection was turned away: %s",
+		ygr_log(quiet ? YGR_LOG_DEBUG : YGR_LOG_WARNING, "guest", "a connection was turned away: %s",
 			error.code ? error.message : strerror(-r));
 		return EXIT_FAILURE;
 	}

@@ -1,6 +1,7 @@
 /* One connection, in a process of its own from its first byte on: handshake, then what its purpose is. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "guest-image/guest/config.h"
@@ -15,5 +16,8 @@ struct ygr_guest_setup {
 	uint8_t boot_id[16];
 };
 
-/* Serves FD until it ends, asking SERVER_FD (ask.h): the exit status of the process. */
-int ygr_guest_connection_run(int fd, int server_fd, const struct ygr_guest_setup *setup);
+/*
+ * Serves FD until it ends, asking SERVER_FD (ask.h): the exit status of the process. QUIET: strangers who
+ * are turned away are not worth a line any more.
+ */
+int ygr_guest_connection_run(int fd, int server_fd, const struct ygr_guest_setup *setup, bool quiet);

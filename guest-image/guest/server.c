@@ -21,7 +21,10 @@
 #include "lib/base/log.h"
 
 #define CHILDREN_MAX (YGR_GUEST_SESSIONS_MAX + YGR_CONTROLS_MAX + 2 * YGR_STRANGERS_MAX)
-#define KEEP_MAX     (1ull << 32) /* bytes of one mapping */
+/* Whoever can connect could fill the log: of so many strangers in a while each is worth a line. */
+#define LOG_STRANGERS 20
+#define LOG_WINDOW_MS 60000
+#define KEEP_MAX      (1ull << 32) /* bytes of one mapping */
 
 enum child_state { STRANGER, CONTROL, SESSION, SESSION_OPEN };
 
@@ -41,6 +44,8 @@ struct server {
 	struct child children[CHILDREN_MAX];
 	unsigned count;
 	struct ygr_custody custody;
+	uint64_t minute_ms; /* when the present LOG_WINDOW_MS began */
+	unsigned strangers; /* since then */
 };
 
 static uint64_t now_ms(void)
@@ -94,6 +99,7 @@ static bool make_room(struct server *server)
 /* In the new process: nothing of the server's stays open here. */
 static void run_child(struct server *server, int connection, int ask_fd)
 {
+	bool quiet = server->strangers > LOG_STRANGERS;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	close(server->listen_fd);
 	close(server->signal_fd);
@@ -103,7 +109,7 @@ static void run_child(struct server *server, int connection, int ask_fd)
 			close(server->children[i].fd);
 	ygr_custody_deinit(&server->custody);
 	sigprocmask(SIG_UNBLOCK, &server->signals, NULL);
-	exit(ygr_guest_connection_run(connection, ask_fd, server->setup));
+	exit(ygr_guest_connection_run(connection, ask_fd, server->setup, quiet));
 }
 
 static int start_child(struct server *server, int connection)
@@ -140,6 +146,20 @@ static bool from_host(const struct sockaddr_storage *peer)
 	return ((const struct sockaddr_vm *)peer)->svm_cid == VMADDR_CID_HOST;
 }
 
+static void count_stranger(struct server *server)
+{
+	uint64_t now = now_ms();
+	if (now - server->minute_ms > LOG_WINDOW_MS) {
+		server->minute_ms = now;
+		server->strangers = 0;
+	}
+	if (++server->strangers == LOG_STRANGERS + 1)
+		ygr_log(
+		    YGR_LOG_WARNING, "guest",
+		    "more than %d connections in a minute: those turned away are not reported one by one",
+		    LOG_STRANGERS);
+}
+
 static void take_connection(struct server *server)
 {
 	struct sockaddr_storage peer = {0};
@@ -147,10 +167,9 @@ static void take_connection(struct server *server)
 	_cleanup_close_ int fd = accept4(server->listen_fd, (struct sockaddr *)&peer, &length, SOCK_CLOEXEC);
 	if (fd < 0 || !from_host(&peer))
 		return;
-	if (!make_room(server)) {
-		ygr_log(YGR_LOG_WARNING, "guest", "too many connections that do not say who they are");
+	count_stranger(server);
+	if (!make_room(server))
 		return;
-	}
 	int r = start_child(server, fd);
 	if (r < 0)
 		ygr_log(YGR_LOG_ERROR, "guest", "a connection cannot be served: %s", strerror(-r));
@@ -163,6 +182,7 @@ static int authenticated(struct server *server, struct child *child, uint64_t pu
 	if (purpose == YGR_PURPOSE_CONTROL && count_state(server, CONTROL) >= YGR_CONTROLS_MAX)
 		return -EMFILE;
 	child->state = purpose == YGR_PURPOSE_SESSION ? SESSION : CONTROL;
+	server->strangers -= server->strangers > 0;
 	return 0;
 }
 

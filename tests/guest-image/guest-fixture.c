@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/bpf.h>
+#include <linux/perf_event.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -205,22 +206,17 @@ static bool host_object_of(void *user, uint32_t handle, struct ygr_object *ret_o
 	return false;
 }
 
-int64_t client_bpf(struct client *client, int cmd, void *attr, uint32_t size)
-{
-	const struct ygr_call_host host = {.read = host_read,
-					   .write = host_write,
-					   .handle_of = host_handle_of,
-					   .object_of = host_object_of,
-					   .user = client};
-	static struct ygr_call_plan plan;
-	static uint8_t memory[64 << 10];
-	struct ygr_arena out = {.data = memory, .size = sizeof(memory)};
-	struct ygr_reply reply;
+static const struct ygr_call_host application = {
+    .read = host_read, .write = host_write, .handle_of = host_handle_of, .object_of = host_object_of};
 
-	assert_int_equal(ygr_bpf_encode(&host, cmd, (uintptr_t)attr, size, &out, &plan), 0);
-	client_ask(client, YGR_MSG_CALL, out.data, out.used, YGR_MSG_REPLY);
+/* From an encoded call to its result. */
+static int64_t carry(struct client *client, const struct ygr_call_host *host, const struct ygr_arena *out,
+		     const struct ygr_call_plan *plan)
+{
+	struct ygr_reply reply;
+	client_ask(client, YGR_MSG_CALL, out->data, out->used, YGR_MSG_REPLY);
 	assert_int_equal(ygr_reply_parse(client->last, client->frame.length, &reply), 0);
-	int64_t result = ygr_call_apply_reply(&host, &plan, client->last, client->frame.length);
+	int64_t result = ygr_call_apply_reply(host, plan, client->last, client->frame.length);
 	if (result < 0 || reply.handle == YGR_HANDLE_NONE)
 		return result;
 	client->objects[client->object_count % 64].handle = reply.handle;
@@ -228,6 +224,40 @@ int64_t client_bpf(struct client *client, int cmd, void *attr, uint32_t size)
 	if (client->object_count < 64)
 		client->object_count++;
 	return reply.handle;
+}
+
+static struct ygr_call_plan plan;
+static uint8_t call_memory[64 << 10];
+
+int64_t client_bpf(struct client *client, int cmd, void *attr, uint32_t size)
+{
+	struct ygr_call_host host = application;
+	struct ygr_arena out = {.data = call_memory, .size = sizeof(call_memory)};
+	host.user = client;
+	assert_int_equal(ygr_bpf_encode(&host, cmd, (uintptr_t)attr, size, &out, &plan), 0);
+	return carry(client, &host, &out, &plan);
+}
+
+int64_t client_perf_output(struct client *client)
+{
+	struct perf_event_attr attr = {.type = PERF_TYPE_SOFTWARE,
+				       .size = sizeof(attr),
+				       .config = PERF_COUNT_SW_BPF_OUTPUT,
+				       .sample_type = PERF_SAMPLE_RAW,
+				       .sample_period = 1,
+				       .wakeup_events = 1};
+	struct ygr_call_host host = application;
+	struct ygr_arena out = {.data = call_memory, .size = sizeof(call_memory)};
+	host.user = client;
+	assert_int_equal(
+	    ygr_perf_encode(&host, (uintptr_t)&attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC, &out, &plan), 0);
+	int64_t event = carry(client, &host, &out, &plan);
+	if (event < 0)
+		return event;
+	out.used = 0;
+	assert_int_equal(ygr_ioctl_encode(&host, (int)event, PERF_EVENT_IOC_ENABLE, 0, &out, &plan), 0);
+	int64_t r = carry(client, &host, &out, &plan);
+	return r < 0 ? r : event;
 }
 
 int64_t client_map(struct client *client, uint32_t type, uint32_t key, uint32_t value, uint32_t entries,
@@ -243,40 +273,93 @@ int64_t client_map(struct client *client, uint32_t type, uint32_t key, uint32_t 
 	return client_bpf(client, BPF_MAP_CREATE, &attr, sizeof(attr));
 }
 
-int64_t client_load_producer(struct client *client, uint32_t map)
+static int64_t load(struct client *client, const struct bpf_insn *insns, uint32_t count)
 {
-	const struct bpf_insn insns[] = {
-	    /* r0 = ctx[0]; four copies of it on the stack; ringbuf_output(map, fp - 32, 32, 0) */
-	    {.code = BPF_LDX | BPF_MEM | BPF_DW, .dst_reg = 0, .src_reg = 1},
-	    {.code = BPF_STX | BPF_MEM | BPF_DW, .dst_reg = 10, .src_reg = 0, .off = -8},
-	    {.code = BPF_STX | BPF_MEM | BPF_DW, .dst_reg = 10, .src_reg = 0, .off = -16},
-	    {.code = BPF_STX | BPF_MEM | BPF_DW, .dst_reg = 10, .src_reg = 0, .off = -24},
-	    {.code = BPF_STX | BPF_MEM | BPF_DW, .dst_reg = 10, .src_reg = 0, .off = -32},
-	    {.code = BPF_LD | BPF_IMM | BPF_DW, .dst_reg = 1, .src_reg = BPF_PSEUDO_MAP_FD, .imm = (int)map},
-	    {0},
-	    {.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = 2, .src_reg = 10},
-	    {.code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = 2, .imm = -32},
-	    {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 3, .imm = 32},
-	    {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 4, .imm = 0},
-	    {.code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_ringbuf_output},
-	    {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = 0},
-	    {.code = BPF_JMP | BPF_EXIT},
-	};
 	union bpf_attr attr = {0};
 	attr.prog_type = BPF_PROG_TYPE_RAW_TRACEPOINT;
 	attr.insns = (uintptr_t)insns;
-	attr.insn_cnt = sizeof(insns) / sizeof(insns[0]);
+	attr.insn_cnt = count;
 	attr.license = (uintptr_t) "GPL";
 	return client_bpf(client, BPF_PROG_LOAD, &attr, sizeof(attr));
 }
 
-int64_t client_run(struct client *client, uint32_t prog, uint64_t argument)
+/* r6 = ctx; r0 = ctx[0], four copies of it on the stack */
+#define PREPARE                                                                                             \
+	{.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = 6, .src_reg = 1},                                  \
+	    {.code = BPF_LDX | BPF_MEM | BPF_DW, .dst_reg = 0, .src_reg = 1},                               \
+	    {.code = BPF_STX | BPF_MEM | BPF_DW, .dst_reg = 10, .src_reg = 0, .off = -8},                   \
+	    {.code = BPF_STX | BPF_MEM | BPF_DW, .dst_reg = 10, .src_reg = 0, .off = -16},                  \
+	    {.code = BPF_STX | BPF_MEM | BPF_DW, .dst_reg = 10, .src_reg = 0, .off = -24},                  \
+	{                                                                                                   \
+		.code = BPF_STX | BPF_MEM | BPF_DW, .dst_reg = 10, .src_reg = 0, .off = -32                 \
+	}
+#define LOAD_MAP(reg, map)                                                                                  \
+	{.code = BPF_LD | BPF_IMM | BPF_DW, .dst_reg = reg, .src_reg = BPF_PSEUDO_MAP_FD, .imm = (int)map}, \
+	{                                                                                                   \
+		0                                                                                           \
+	}
+#define MOVE(reg, from)                                                                                     \
+	{                                                                                                   \
+		.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = reg, .src_reg = from                        \
+	}
+#define SET(reg, number)                                                                                    \
+	{                                                                                                   \
+		.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = reg, .imm = number                          \
+	}
+#define ADD(reg, number)                                                                                    \
+	{                                                                                                   \
+		.code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = reg, .imm = number                          \
+	}
+#define CALL(helper)                                                                                        \
+	{                                                                                                   \
+		.code = BPF_JMP | BPF_CALL, .imm = helper                                                   \
+	}
+#define EXIT                                                                                                \
+	{                                                                                                   \
+		.code = BPF_JMP | BPF_EXIT                                                                  \
+	}
+
+int64_t client_load_producer(struct client *client, uint32_t map)
+{
+	const struct bpf_insn insns[] = {PREPARE,
+					 LOAD_MAP(1, map),
+					 MOVE(2, 10),
+					 ADD(2, -32),
+					 SET(3, 32),
+					 SET(4, 0),
+					 CALL(BPF_FUNC_ringbuf_output),
+					 SET(0, 0),
+					 EXIT};
+	return load(client, insns, sizeof(insns) / sizeof(insns[0]));
+}
+
+int64_t client_load_perf_producer(struct client *client, uint32_t map)
+{
+	const struct bpf_insn insns[] = {
+	    PREPARE,     MOVE(1, 6),  LOAD_MAP(2, map), SET(3, 0),
+	    MOVE(4, 10), ADD(4, -32), SET(5, 32),       CALL(BPF_FUNC_perf_event_output),
+	    SET(0, 0),   EXIT};
+	return load(client, insns, sizeof(insns) / sizeof(insns[0]));
+}
+
+static int64_t run(struct client *client, uint32_t prog, uint64_t argument, uint32_t flags)
 {
 	union bpf_attr attr = {0};
 	attr.test.prog_fd = prog;
 	attr.test.ctx_in = (uintptr_t)&argument;
 	attr.test.ctx_size_in = sizeof(argument);
+	attr.test.flags = flags;
 	return client_bpf(client, BPF_PROG_TEST_RUN, &attr, sizeof(attr));
+}
+
+int64_t client_run(struct client *client, uint32_t prog, uint64_t argument)
+{
+	return run(client, prog, argument, 0);
+}
+
+int64_t client_run_cpu0(struct client *client, uint32_t prog, uint64_t argument)
+{
+	return run(client, prog, argument, BPF_F_TEST_RUN_ON_CPU); /* attr.test.cpu is 0 */
 }
 
 uint32_t client_map_id(struct client *client, uint32_t map)

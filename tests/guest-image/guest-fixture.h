@@ -52,8 +52,10 @@ struct client {
 
 /* Grant fields (JSON members, without braces) beside program, vm and times. */
 #define GRANT_RING                                                                                          \
-	"\"programTypes\":[\"raw_tracepoint\",\"tracepoint\"],\"helpers\":[\"ringbuf_output\"],"            \
-	"\"attach\":[],\"files\":{\"read\":[\"/proc/version\",\"/sys/kernel/btf/*\"],\"write\":[]}"
+	"\"programTypes\":[\"raw_tracepoint\",\"tracepoint\"],\"helpers\":[\"ringbuf_output\",\"perf_"      \
+	"event_output\"],"                                                                                  \
+	"\"attach\":[\"perf:bpf_output\"],\"files\":{\"read\":[\"/proc/version\",\"/sys/kernel/btf/"        \
+	"*\"],\"write\":[]}"
 
 /* Dials and opens: 0, or the negative code of the refusal with its sentence in notice. */
 int client_open(struct client *client, const struct guest *guest, const char *program, const char *fields);
@@ -67,6 +69,12 @@ bool client_wait(struct client *client, uint16_t type, int timeout_ms);
 
 /* bpf() through the session: result; a new descriptor's handle as a positive number. */
 int64_t client_bpf(struct client *client, int cmd, void *attr, uint32_t size);
+/* perf_event_open() of a BPF output event on CPU 0, a record for each wake-up: its handle or the error. */
+int64_t client_perf_output(struct client *client);
+/* A raw tracepoint program that puts its first argument, four times, to the event of its CPU in MAP. */
+int64_t client_load_perf_producer(struct client *client, uint32_t map);
+/* client_run() on CPU 0. */
+int64_t client_run_cpu0(struct client *client, uint32_t prog, uint64_t argument);
 int64_t client_map(struct client *client, uint32_t type, uint32_t key, uint32_t value, uint32_t entries,
 		   uint32_t flags);
 /* A raw tracepoint program that puts its first argument, four times, into the ring buffer map; and a run of

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <linux/perf_event.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -171,6 +172,61 @@ static void test_ring_window(void **state)
 	assert_int_equal(received, 65536 / 40 * 40);
 }
 
+/* Perf: the same records, across the end of the data area; page frames where the kernel tells them. */
+static void test_perf(void **state)
+{
+	(void)state;
+	uint32_t key = 0, size = (uint32_t)sysconf(_SC_PAGESIZE);
+	uint32_t map = (uint32_t)client_map(&client, BPF_MAP_TYPE_PERF_EVENT_ARRAY, 4, 4, 1, 0);
+	uint32_t event = (uint32_t)client_perf_output(&client);
+	if ((int32_t)map <= 0 || (int32_t)event <= 0)
+		fail_msg("map %d, event %d: %s", (int)map, (int)event, client.notice);
+	struct ygr_ring_open open = {.handle = event, .kind = YGR_RING_PERF, .data_bytes = size};
+	struct ygr_ring_opened opened;
+	client_ask(&client, YGR_MSG_RING_OPEN, &open, sizeof(open), YGR_MSG_RING_OPENED);
+	memcpy(&opened, client.last, sizeof(opened));
+	print_message("page frames of a perf ring: %s\n", opened.status ? strerror(-opened.status) : "told");
+	assert_true(opened.status == 0 || opened.status == -EOPNOTSUPP);
+	if (opened.status == 0) {
+		struct ygr_handle_close closing = {.handle = event};
+		client_post(&client, YGR_MSG_RING_CLOSE, &closing, sizeof(closing));
+	}
+	open.stream = 1;
+	client_ask(&client, YGR_MSG_RING_OPEN, &open, sizeof(open), YGR_MSG_RING_OPENED);
+	memcpy(&opened, client.last, sizeof(opened));
+	assert_int_equal(opened.status, 0);
+
+	union bpf_attr attr = {0};
+	attr.map_fd = map;
+	attr.key = (uintptr_t)&key;
+	attr.value = (uintptr_t)&event;
+	assert_int_equal(client_bpf(&client, BPF_MAP_UPDATE_ELEM, &attr, sizeof(attr)), 0);
+	uint32_t prog = (uint32_t)client_load_perf_producer(&client, map);
+	assert_true((int32_t)prog > 0);
+	uint64_t position = 0;
+	for (uint64_t n = 0; n < 300; n++) {
+		assert_int_equal(client_run_cpu0(&client, prog, n), 0);
+		assert_true(client_wait(&client, YGR_MSG_RING_RECORDS, WAIT_MS));
+		struct ygr_ring_records records;
+		struct perf_event_header header;
+		uint32_t raw;
+		uint64_t word;
+		memcpy(&records, client.last, sizeof(records));
+		assert_int_equal(records.position, position);
+		memcpy(&header, client.last + sizeof(records), sizeof(header));
+		assert_int_equal(header.type, PERF_RECORD_SAMPLE);
+		assert_int_equal(header.size, records.length);
+		memcpy(&raw, client.last + sizeof(records) + 8, sizeof(raw));
+		assert_in_range(raw, 32, 36);
+		memcpy(&word, client.last + sizeof(records) + 12, sizeof(word));
+		assert_int_equal(word, n);
+		position += records.length;
+		struct ygr_ring_position consumed = {.handle = event, .position = position};
+		client_post(&client, YGR_MSG_RING_CONSUMED, &consumed, sizeof(consumed));
+	}
+	assert_true(position > 2 * size);
+}
+
 static void test_array(void **state)
 {
 	(void)state;
@@ -322,10 +378,11 @@ int main(void)
 		return 77;
 	}
 	const struct CMUnitTest tests[] = {
-	    SESSION_TEST(test_elements),    SESSION_TEST(test_ring_pages),
-	    SESSION_TEST(test_ring_stream), SESSION_TEST(test_ring_window),
-	    SESSION_TEST(test_array),       SESSION_TEST(test_refused_program),
-	    SESSION_TEST(test_files),       SESSION_TEST(test_refused_files),
+	    SESSION_TEST(test_elements),        SESSION_TEST(test_ring_pages),
+	    SESSION_TEST(test_ring_stream),     SESSION_TEST(test_ring_window),
+	    SESSION_TEST(test_array),           SESSION_TEST(test_perf),
+	    SESSION_TEST(test_refused_program), SESSION_TEST(test_files),
+	    SESSION_TEST(test_refused_files),
 	};
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }
