@@ -7,13 +7,13 @@
 
 #include "lib/wire/grant-question.h"
 
-#define PROBE_FLAG 12 /* ygr_perf_args: says that config1 is a pointer */
 #define PERF(name) (sizeof(struct ygr_perf_args) + offsetof(struct perf_event_attr, name))
 
 static int check_probe(const struct ygr_question *q, bool user)
 {
 	/* The kernel takes config1 for a pointer to a name: then it must have travelled as one. */
-	if (!ygr_question_field32(q, PROBE_FLAG) && ygr_question_field(q, PERF(config1), 8))
+	if (!ygr_question_field32(q, offsetof(struct ygr_perf_args, probe)) &&
+	    ygr_question_field(q, PERF(config1), 8))
 		return ygr_error_set(q->error, EACCES, "the name of a probe is no pointer");
 	const char *target;
 	int r = ygr_question_string(q, PERF(config1), &target);

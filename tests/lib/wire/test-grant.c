@@ -266,7 +266,7 @@ static void plan_perf(uint32_t type, uint64_t config, const char *name)
 	struct perf_event_attr attr = {.type = type, .size = sizeof(attr), .config = config};
 	memcpy(plan.attr + sizeof(struct ygr_perf_args), &attr, sizeof(attr));
 	if (name) {
-		plan.attr[12] = 1; /* ygr_perf_args: config1 is a pointer */
+		plan.attr[offsetof(struct ygr_perf_args, probe)] = 1;
 		plan_string(sizeof(struct ygr_perf_args) + offsetof(struct perf_event_attr, config1), name);
 	}
 }
