@@ -32,6 +32,7 @@ struct loopback {
 	int peers[PEERS_MAX]; /* -1: free */
 	loopback_call_fn call;
 	struct loopback_result *result;
+	pthread_t thread;
 };
 
 int loopback_handle_fd(struct loopback_handles *handles, uint32_t handle)
@@ -139,8 +140,8 @@ static int serve_hello(struct loopback *loopback, int peer, uint32_t id, const u
 	struct ygr_local_hello hello;
 
 	memcpy(&hello, payload, sizeof(hello));
-	loopback->result->hellos++;
-	loopback->result->mechanism = (int)hello.mechanism;
+	if (loopback->result->hellos++ == 0)
+		loopback->result->mechanism = (int)hello.mechanism;
 	strcpy(welcome.uname.sysname, "Linux");
 	strcpy(welcome.uname.nodename, "the-guest");
 	strcpy(welcome.uname.release, "6.1.0-guest");
@@ -362,28 +363,43 @@ static void become(const char *shim, char *const argv[], bool rewrite, int local
 	_exit(127);
 }
 
-int loopback_run(const char *shim, char *const argv[], bool rewrite, loopback_call_fn call,
-		 struct loopback_result *ret)
+struct loopback *loopback_start(int socket, loopback_call_fn call, struct loopback_result *result)
 {
 	struct loopback *loopback = calloc(1, sizeof(*loopback));
-	int pair[2], out[2];
-	size_t len = 0;
-	pthread_t thread;
-	FILE *stream;
-	pid_t pid;
-	int c;
 
-	if (!loopback || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0 ||
-	    pipe2(out, O_CLOEXEC) < 0)
-		return -errno;
-	memset(ret, 0, sizeof(*ret));
+	if (!loopback)
+		abort();
+	memset(result, 0, sizeof(*result));
 	memset(loopback->handles.fds, 0xff, sizeof(loopback->handles.fds));
 	memset(loopback->handles.ready, 0xff, sizeof(loopback->handles.ready));
 	memset(loopback->peers, 0xff, sizeof(loopback->peers));
-	loopback->peers[0] = pair[0];
+	loopback->peers[0] = socket;
 	loopback->call = call;
-	loopback->result = ret;
-	stream = open_memstream(&ret->output, &len);
+	loopback->result = result;
+	if (pthread_create(&loopback->thread, NULL, session, loopback) != 0)
+		abort();
+	return loopback;
+}
+
+void loopback_join(struct loopback *loopback)
+{
+	pthread_join(loopback->thread, NULL);
+	free(loopback);
+}
+
+int loopback_run(const char *shim, char *const argv[], bool rewrite, loopback_call_fn call,
+		 struct loopback_result *ret)
+{
+	struct loopback *loopback;
+	int pair[2], out[2];
+	size_t len = 0;
+	FILE *stream;
+	char *text;
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0 || pipe2(out, O_CLOEXEC) < 0)
+		return -errno;
+	stream = open_memstream(&text, &len);
 	pid = fork();
 	if (pid < 0 || !stream)
 		return -ENOMEM;
@@ -391,14 +407,13 @@ int loopback_run(const char *shim, char *const argv[], bool rewrite, loopback_ca
 		become(shim, argv, rewrite, pair[1], out[1]);
 	close(pair[1]);
 	close(out[1]);
-	if (pthread_create(&thread, NULL, session, loopback) != 0)
-		return -ENOMEM;
+	loopback = loopback_start(pair[0], call, ret);
 	for (char byte; read(out[0], &byte, 1) == 1;)
-		fputc(c = byte, stream);
+		fputc(byte, stream);
 	fclose(stream);
 	close(out[0]);
 	waitpid(pid, &ret->status, 0);
-	pthread_join(thread, NULL);
-	free(loopback);
+	loopback_join(loopback);
+	ret->output = text;
 	return 0;
 }

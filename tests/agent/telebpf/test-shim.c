@@ -3,17 +3,21 @@
  * dispatch alone. Both must behave as without it.
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "agent/telebpf/confine.h"
 #include "agent/telebpf/local.h"
 #include "tests/agent/telebpf/loopback.h"
 
@@ -88,6 +92,63 @@ static void test_python(void **state)
 	check(argv, *(bool *)*state, "6.1.0-guest the-guest\n45\n");
 }
 
+/* As applications are run: nobody, no rights but the one that page 0 wants, everything else filtered. */
+static void test_confined(void **state)
+{
+	char output[4096] = "", *argv[] = {"subject", (char *)*state, NULL}, *env[] = {NULL}, cgroup[64],
+	     line[64];
+	int local[2], out[2], status = -1;
+	struct loopback_result result;
+	struct ygr_confined *confined = NULL;
+	struct loopback *loopback;
+	struct ygr_error error = {0};
+	size_t len = 0;
+
+	if (geteuid() != 0) {
+		print_message("confinement can only be made by root: skipped\n");
+		skip();
+	}
+	snprintf(cgroup, sizeof(cgroup), "yagura-test/shim-%d", getpid());
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, local), 0);
+	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+	const struct ygr_confine_options options = {
+	    .executable = YGR_SUBJECT,
+	    .argv = argv,
+	    .envp = env,
+	    .shim = YGR_SHIM,
+	    .uid = 900321,
+	    .gid = 900321,
+	    .stdout_fd = out[1],
+	    .stderr_fd = 2,
+	    .local_fd = local[1],
+	    .fuse_fd = -1,
+	    .cgroup = cgroup,
+	    .memory = 256u << 20,
+	    .pids = 64,
+	    .hostname = "confined",
+	};
+	if (ygr_confine_start(&options, &confined, &error) < 0)
+		fail_msg("%s", error.message);
+	close(local[1]);
+	close(out[1]);
+	loopback = loopback_start(local[0], NULL, &result);
+	for (ssize_t got; (got = read(out[0], output + len, sizeof(output) - 1 - len)) > 0;)
+		len += (size_t)got;
+	close(out[0]);
+	if (ygr_confine_outcome(confined, &error) < 0)
+		fail_msg("%s", error.message);
+	assert_int_equal(
+	    poll(&(struct pollfd){.fd = ygr_confine_pidfd(confined), .events = POLLIN}, 1, 60000), 1);
+	assert_int_equal(ygr_confine_wait(confined, &status), 0);
+	ygr_confine_free(confined);
+	loopback_join(loopback);
+	snprintf(line, sizeof(line), "%s ok\n", (char *)*state);
+	assert_string_equal(output, line);
+	assert_int_equal(status, 0);
+	if (can_rewrite())
+		assert_int_equal(result.mechanism, YGR_LOCAL_REWRITE);
+}
+
 /* Without a session at the descriptor the shim keeps out of the way. */
 static void test_no_session(void **state)
 {
@@ -112,6 +173,12 @@ int main(void)
 	    cmocka_unit_test_prestate(test_shell, &dispatch),
 	    cmocka_unit_test_prestate(test_python, &rewrite),
 	    cmocka_unit_test_prestate(test_python, &dispatch),
+	    cmocka_unit_test_prestate(test_confined, (void *)"sites"),
+	    cmocka_unit_test_prestate(test_confined, (void *)"threads"),
+	    cmocka_unit_test_prestate(test_confined, (void *)"signals"),
+	    cmocka_unit_test_prestate(test_confined, (void *)"vectors"),
+	    cmocka_unit_test_prestate(test_confined, (void *)"capabilities"),
+	    cmocka_unit_test_prestate(test_confined, (void *)"forks"),
 	    cmocka_unit_test(test_no_session),
 	};
 
