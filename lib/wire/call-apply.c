@@ -79,6 +79,35 @@ static int write_info(const struct ygr_call_host *host, const struct ygr_call_pl
 	return r < 0 ? r : host->write(host->user, segment->address + from, bytes + from, length - from);
 }
 
+/* Writes where the application's memory differs. */
+static int write_changed(const struct ygr_call_host *host, uint64_t address, const uint8_t *bytes,
+			 uint32_t length)
+{
+	uint8_t now[64];
+	for (uint32_t at = 0; at < length; at += sizeof(now)) {
+		uint32_t chunk = length - at < sizeof(now) ? length - at : (uint32_t)sizeof(now);
+		int r = host->read(host->user, address + at, now, chunk);
+		if (r == 0 && memcmp(now, bytes + at, chunk))
+			r = host->write(host->user, address + at, bytes + at, chunk);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int write_segment(const struct ygr_call_host *host, const struct ygr_call_plan *plan, uint32_t index,
+			 const uint8_t *bytes, uint32_t length)
+{
+	const struct ygr_segment *segment = &plan->segments[index];
+	if (!length)
+		return 0;
+	if (segment->nested)
+		return write_info(host, plan, index, bytes, length);
+	if (segment->row->back == YGR_BACK_INPLACE)
+		return write_changed(host, segment->address, bytes, length);
+	return host->write(host->user, segment->address, bytes, length);
+}
+
 static int write_attr(const struct ygr_call_host *host, const struct ygr_call_plan *plan,
 		      const uint8_t *attr)
 {
@@ -111,14 +140,11 @@ int64_t ygr_call_apply_reply(const struct ygr_call_host *host, const struct ygr_
 
 	r = write_attr(host, plan, payload + sizeof(reply));
 	for (uint32_t i = 0; i < plan->segment_count && r == 0; i++) {
-		const struct ygr_segment *segment = &plan->segments[i];
 		uint32_t length = 0;
-		if (!segment->out_capacity)
+		if (!plan->segments[i].out_capacity)
 			continue;
-		const uint8_t *bytes = next_segment(segment, payload, len, &position, &length);
-		if (length)
-			r = segment->nested ? write_info(host, plan, i, bytes, length)
-					    : host->write(host->user, segment->address, bytes, length);
+		const uint8_t *bytes = next_segment(&plan->segments[i], payload, len, &position, &length);
+		r = write_segment(host, plan, i, bytes, length);
 	}
 	return r < 0 ? r : reply.result;
 }

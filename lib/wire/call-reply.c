@@ -37,6 +37,13 @@ static uint32_t told(const struct ygr_call_plan *plan, const struct ygr_segment 
 	return segment->row->count + 4u <= size ? ygr_get32(bytes + segment->row->count) : 0;
 }
 
+/* Results with which the count is the kernel's word even if what it wrote looks untouched. */
+static bool counts(const struct ygr_segment *segment, int64_t result)
+{
+	return segment->row->back == YGR_BACK_COUNT &&
+	       (result >= 0 || result == -ENOENT || result == -ENOSPC);
+}
+
 static uint32_t returned_length(const struct ygr_call_plan *plan, const struct ygr_segment *segment,
 				int64_t result)
 {
@@ -45,6 +52,8 @@ static uint32_t returned_length(const struct ygr_call_plan *plan, const struct y
 	const uint8_t *nul;
 
 	switch ((enum ygr_back)segment->row->back) {
+	case YGR_BACK_INPLACE:
+		return result >= 0 ? capacity : 0;
 	case YGR_BACK_ALL:
 		return result >= 0 ? capacity : touched(segment);
 	case YGR_BACK_TOUCHED:
@@ -56,10 +65,10 @@ static uint32_t returned_length(const struct ygr_call_plan *plan, const struct y
 		length = result >= 0 || result == -ENOSPC ? told(plan, segment) : 0;
 		return length < capacity ? (uint32_t)length : capacity;
 	case YGR_BACK_COUNT:
+	case YGR_BACK_IDS:
 		length = (uint64_t)told(plan, segment) * segment->item;
 		length = length < capacity ? length : capacity;
-		/* Kernels that do not know this pointer leave its count and its memory alone. */
-		return touched(segment) ? (uint32_t)length : 0;
+		return touched(segment) || counts(segment, result) ? (uint32_t)length : 0;
 	default:
 		return 0;
 	}

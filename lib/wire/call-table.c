@@ -129,7 +129,7 @@ static const struct ygr_field prog_test_run[] = {
 	POINTER(16, IN, COUNT, BY(8), EACH(1)),
 	POINTER(24, OUT, COUNT, BY(12), EACH(1), BACK(COUNT)),
 	OUT(12, 4), OUT(36, 4),
-	POINTER(48, IN, COUNT, BY(40), EACH(1)),
+	POINTER(48, INOUT, COUNT, BY(40), EACH(1), BACK(INPLACE)), /* programs of type syscall write it */
 	POINTER(56, OUT, COUNT, BY(44), EACH(1), BACK(COUNT)),
 	OUT(44, 4), END(76)};
 
@@ -143,11 +143,11 @@ static const struct ygr_field obj_get_info[] = {
 
 static const struct ygr_field prog_query[] = {
 	FD_AS(TARGET, 0, 4), OUT(12, 4),
-	POINTER(16, OUT, COUNT, BY(24), EACH(4), BACK(COUNT)),
+	POINTER(16, OUT, COUNT, BY(24), EACH(4), BACK(IDS)),
 	PAD(28, 4),
-	POINTER(32, OUT, COUNT, BY(24), EACH(4), BACK(COUNT)),
-	POINTER(40, OUT, COUNT, BY(24), EACH(4), BACK(COUNT)),
-	POINTER(48, OUT, COUNT, BY(24), EACH(4), BACK(COUNT)),
+	POINTER(32, OUT, COUNT, BY(24), EACH(4), BACK(IDS)),
+	POINTER(40, OUT, COUNT, BY(24), EACH(4), BACK(IDS)),
+	POINTER(48, OUT, COUNT, BY(24), EACH(4), BACK(IDS)),
 	OUT(24, 4), OUT(56, 8), END(64)};
 
 static const struct ygr_field raw_tracepoint_open[] = {
@@ -196,33 +196,33 @@ static const struct ygr_field link_uprobe_multi[] = {
 static const struct ygr_field info_map[] = {END(88)};
 
 static const struct ygr_field info_prog[] = {
-	POINTER(24, OUT, COUNT, BY(16), EACH(1), BACK(COUNT)),
-	POINTER(32, OUT, COUNT, BY(20), EACH(1), BACK(COUNT)),
-	POINTER(56, OUT, COUNT, BY(52), EACH(4), BACK(COUNT)),
-	POINTER(112, OUT, COUNT, BY(104), EACH(8), BACK(COUNT)),
-	POINTER(120, OUT, COUNT, BY(108), EACH(4), BACK(COUNT)),
-	POINTER(136, OUT, RECORDS, BY(144), EACH(132), BACK(COUNT)),
-	POINTER(152, OUT, RECORDS, BY(148), EACH(172), BACK(COUNT)),
-	POINTER(160, OUT, RECORDS, BY(168), EACH(176), BACK(COUNT)),
-	POINTER(184, OUT, COUNT, BY(180), EACH(8), BACK(COUNT)),
+	POINTER(24, OUT, COUNT, BY(16), EACH(1), BACK(IDS)),
+	POINTER(32, OUT, COUNT, BY(20), EACH(1), BACK(IDS)),
+	POINTER(56, OUT, COUNT, BY(52), EACH(4), BACK(IDS)),
+	POINTER(112, OUT, COUNT, BY(104), EACH(8), BACK(IDS)),
+	POINTER(120, OUT, COUNT, BY(108), EACH(4), BACK(IDS)),
+	POINTER(136, OUT, RECORDS, BY(144), EACH(132), BACK(IDS)),
+	POINTER(152, OUT, RECORDS, BY(148), EACH(172), BACK(IDS)),
+	POINTER(160, OUT, RECORDS, BY(168), EACH(176), BACK(IDS)),
+	POINTER(184, OUT, COUNT, BY(180), EACH(8), BACK(IDS)),
 	END(232)};
 
 static const struct ygr_field info_btf[] = {
-	POINTER(0, OUT, COUNT, BY(8), EACH(1), BACK(COUNT)),
+	POINTER(0, OUT, COUNT, BY(8), EACH(1), BACK(IDS)),
 	POINTER(16, OUT, COUNT, BY(24), EACH(1), BACK(STRING)),
 	END(32)};
 
 static const struct ygr_field info_link_name[] = { /* raw tracepoint, iterator */
 	POINTER(16, OUT, COUNT, BY(24), EACH(1), BACK(STRING)), END(64)};
 static const struct ygr_field info_link_kprobe_multi[] = {
-	POINTER(16, OUT, COUNT, BY(24), EACH(8), BACK(COUNT)),
-	POINTER(40, OUT, COUNT, BY(24), EACH(8), BACK(COUNT)),
+	POINTER(16, OUT, COUNT, BY(24), EACH(8), BACK(IDS)),
+	POINTER(40, OUT, COUNT, BY(24), EACH(8), BACK(IDS)),
 	END(64)};
 static const struct ygr_field info_link_uprobe_multi[] = {
 	POINTER(16, OUT, COUNT, BY(48), EACH(1), BACK(STRING)),
-	POINTER(24, OUT, COUNT, BY(52), EACH(8), BACK(COUNT)),
-	POINTER(32, OUT, COUNT, BY(52), EACH(8), BACK(COUNT)),
-	POINTER(40, OUT, COUNT, BY(52), EACH(8), BACK(COUNT)),
+	POINTER(24, OUT, COUNT, BY(52), EACH(8), BACK(IDS)),
+	POINTER(32, OUT, COUNT, BY(52), EACH(8), BACK(IDS)),
+	POINTER(40, OUT, COUNT, BY(52), EACH(8), BACK(IDS)),
 	END(64)};
 static const struct ygr_field info_link_perf_event[] = { /* for events without a name: config, a number */
 	POINTER(24, OUT, COUNT, BY(32), EACH(1), BACK(STRING)), END(64)};

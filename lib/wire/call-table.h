@@ -72,10 +72,12 @@ enum ygr_content {
 /* How much of an out segment comes back. Untouched bytes never do: see YGR_PATTERN. */
 enum ygr_back {
 	YGR_BACK_NONE,
-	YGR_BACK_ALL,    /* all of it after success, else what was touched */
-	YGR_BACK_STRING, /* up to its NUL */
-	YGR_BACK_COUNT,  /* as many items as the u32 at `count` says afterwards */
-	YGR_BACK_INFO,   /* as many bytes as the u32 at `count` says, when the kernel filled it in */
+	YGR_BACK_ALL,     /* all of it after success, else what was touched */
+	YGR_BACK_STRING,  /* up to its NUL */
+	YGR_BACK_INPLACE, /* all of it, but written only where it differs: what went in may be constant */
+	YGR_BACK_COUNT,   /* as many items as the u32 at `count` says afterwards */
+	YGR_BACK_IDS,     /* the same, if any: older kernels do not know these pointers */
+	YGR_BACK_INFO,    /* as many bytes as the u32 at `count` says, when the kernel filled it in */
 	YGR_BACK_TOUCHED,
 };
 
