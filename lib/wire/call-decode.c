@@ -90,6 +90,8 @@ static const uint8_t *next(struct ygr_walk *walk, uint64_t length)
 static int decode_strings(struct ygr_walk *walk, const struct ygr_segment *segment, uint64_t count,
 			  uint32_t bound, uint64_t *ret_address)
 {
+	if (count > segment->in_length)
+		return -EPROTO; /* each has at least its NUL; ask for no memory before that is clear */
 	uint8_t *pointers = performs(walk) ? take(walk, count * sizeof(uint64_t)) : NULL;
 	if (performs(walk) && !pointers)
 		return -ENOBUFS;

@@ -46,7 +46,7 @@ static int measure_pointer(struct ygr_walk *walk, const struct ygr_scope *scope,
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
 
-	if (field->length == YGR_LENGTH_FD_ARRAY && !ygr_scope_get32(scope, field->count))
+	if (field->length == YGR_LENGTH_FD_ARRAY) /* a longer one travels as a bad pointer */
 		length = YGR_FD_ARRAY_MAX * sizeof(uint32_t);
 	if (field->length == YGR_LENGTH_STRINGS && length > YGR_FRAME_MAX)
 		length = YGR_FRAME_MAX;
