@@ -24,10 +24,8 @@ static int measure_fd(struct ygr_walk *walk, uint8_t *at, enum ygr_field_kind ki
 
 static int measure_info(struct ygr_walk *walk, uint64_t address, uint64_t length)
 {
-	const struct ygr_field *nested = walk->known ? ygr_info_fields(&walk->object) : NULL;
+	const struct ygr_field *nested = ygr_info_fields(&walk->object);
 	uint8_t info[INFO_KNOWN_MAX];
-	if (!nested)
-		return 0;
 	struct ygr_scope scope = {.bytes = info,
 				  .size = length < sizeof(info) ? (uint32_t)length : sizeof(info)};
 	if (walk->host->read(walk->host->user, address, info, scope.size) < 0)
@@ -45,6 +43,8 @@ static int measure_pointer(struct ygr_walk *walk, const struct ygr_scope *scope,
 	int r = ygr_walk_length(walk, scope, field, &length, &item);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
+	if (field->content == YGR_CONTENT_INFO && !(walk->known && ygr_info_fields(&walk->object)))
+		return 0; /* travels as NULL: the kernel refuses the descriptor first */
 
 	if (field->length == YGR_LENGTH_FD_ARRAY) /* a longer one travels as a bad pointer */
 		length = YGR_FD_ARRAY_MAX * sizeof(uint32_t);
