@@ -14,7 +14,8 @@
 #include "lib/wire/bpf-names.h"
 #include "lib/wire/grant-question.h"
 
-enum { /* offsets in union bpf_attr and values that are younger than 6.1 */
+/* Offsets in union bpf_attr and values that are younger than 6.1. */
+enum {
 	OBJ_PATH_FD = 16,
 	UPROBE_MULTI_PATH = 16,
 	PATH_FD_FLAG = 1 << 14, /* BPF_F_PATH_FD */

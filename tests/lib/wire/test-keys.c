@@ -6,6 +6,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sodium.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -89,6 +90,26 @@ static void test_openssl_verifies(void **state)
 		"> /dev/null",
 		fixture.dir, fixture.dir, fixture.dir),
 	    0);
+	ygr_identity_free(identity);
+}
+
+/* What the node signs with OpenSSL, the guest verifies with libsodium, and takes nothing that OpenSSL would
+ * not. */
+static void test_sodium_agrees(void **state)
+{
+	(void)state;
+	struct ygr_identity *identity = fixture_identity(&fixture, "node.key", "node.cert");
+	const uint8_t *key = ygr_identity_cert(identity)->public_key;
+	uint8_t message[100];
+	for (uint8_t i = 0; i < 50; i++) {
+		uint8_t signature[64];
+		memset(message, i, sizeof(message));
+		assert_int_equal(ygr_identity_sign(identity, message, 2u * i, signature), 0);
+		assert_int_equal(crypto_sign_verify_detached(signature, message, 2ull * i, key), 0);
+		signature[i] ^= 1;
+		assert_int_equal(crypto_sign_verify_detached(signature, message, 2ull * i, key), -1);
+		assert_int_equal(ygr_crypto_openssl.verify(key, message, 2u * i, signature), -EKEYREJECTED);
+	}
 	ygr_identity_free(identity);
 }
 
@@ -272,15 +293,11 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_rfc8032),
-	    cmocka_unit_test(test_openssl_reads),
-	    cmocka_unit_test(test_openssl_verifies),
-	    cmocka_unit_test(test_generate),
-	    cmocka_unit_test(test_modes),
-	    cmocka_unit_test(test_wrong_keys),
-	    cmocka_unit_test(test_wrong_lines),
-	    cmocka_unit_test(test_certify),
-	    cmocka_unit_test(test_threads_share_an_identity),
+	    cmocka_unit_test(test_rfc8032),          cmocka_unit_test(test_openssl_reads),
+	    cmocka_unit_test(test_openssl_verifies), cmocka_unit_test(test_generate),
+	    cmocka_unit_test(test_sodium_agrees),    cmocka_unit_test(test_modes),
+	    cmocka_unit_test(test_wrong_keys),       cmocka_unit_test(test_wrong_lines),
+	    cmocka_unit_test(test_certify),          cmocka_unit_test(test_threads_share_an_identity),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
