@@ -12,8 +12,7 @@ const struct ygr_guestfs_bind ygr_guestfs_binds[] = {
     {"/sys/kernel/tracing", "/sys/kernel/tracing"},
     {"/sys/kernel/tracing", "/sys/kernel/debug/tracing"},
     {"/sys/kernel/security", "/sys/kernel/security"},
-    {"/sys/devices/system/cpu", "/sys/devices/system/cpu"},
-    {"/sys/devices/system/node", "/sys/devices/system/node"},
+    {"/sys/devices", "/sys/devices"}, /* event_source has links into it */
     {"/sys/bus/event_source", "/sys/bus/event_source"},
     {"/sys/fs/bpf", "/sys/fs/bpf"},
     {"/sys/fs/cgroup", "/sys/fs/cgroup"},

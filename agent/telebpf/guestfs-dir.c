@@ -38,7 +38,8 @@ static bool shown(void *user, const char *name)
 	return ygr_guestfs_join(op->path, name, path) && ygr_guestfs_visible(op->fs, path);
 }
 
-static int take_names(struct ygr_guestfs_op *op, const struct ygr_frame *reply, struct ygr_guestfs_names *names)
+static int take_names(struct ygr_guestfs_op *op, const struct ygr_frame *reply,
+		      struct ygr_guestfs_names *names)
 {
 	struct ygr_status status;
 
@@ -47,8 +48,8 @@ static int take_names(struct ygr_guestfs_op *op, const struct ygr_frame *reply, 
 	memcpy(&status, reply->payload, sizeof(status));
 	if (status.value < 0)
 		return status.value >= -4095 ? (int)status.value : -EIO;
-	return ygr_guestfs_names_parse(reply->payload + sizeof(status), reply->length - sizeof(status), shown, op,
-				       names);
+	return ygr_guestfs_names_parse(reply->payload + sizeof(status), reply->length - sizeof(status),
+				       shown, op, names);
 }
 
 static void listed(void *user, const struct ygr_frame *reply)
@@ -67,7 +68,8 @@ static void listed(void *user, const struct ygr_frame *reply)
 	ygr_guestfs_op_free(op);
 }
 
-/* The next parts of the bound paths below the local directory OP->path, in the form of the guest's answer. */
+/* The next parts of the bound paths below the local directory OP->path, in the form of the guest's answer.
+ */
 static void list_local(struct ygr_guestfs_op *op)
 {
 	size_t len = strcmp(op->path, "/") == 0 ? 0 : strlen(op->path);
@@ -120,7 +122,8 @@ void ygr_guestfs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *
 	ygr_guestfs_op_ask(op, YGR_MSG_FILE_LIST, &piece, 1, listed);
 }
 
-void ygr_guestfs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *file)
+void ygr_guestfs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+			 struct fuse_file_info *file)
 {
 	const struct ygr_guestfs_names *names = (const struct ygr_guestfs_names *)(uintptr_t)file->fh;
 	char *out = malloc(size);

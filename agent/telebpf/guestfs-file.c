@@ -1,7 +1,7 @@
 /*
- * Opening, reading and writing. The page cache is used only for what cannot change while the guest runs (BTF,
- * its boot files); everything else is fetched at each read, since files of proc, sysfs and tracefs have no
- * honest size and new contents at any time.
+ * Opening, reading and writing. The page cache is used only for what cannot change while the guest runs
+ * (BTF, its boot files); everything else is fetched at each read, since files of proc, sysfs and tracefs
+ * have no honest size and new contents at any time.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -17,7 +17,8 @@ static bool constant(const char *path)
 	       strncmp(path, "/lib/modules/", 13) == 0;
 }
 
-/* The status of a FILE_DATA answer with its bytes; a negative value is an errno. -EIO for a broken answer. */
+/* The status of a FILE_DATA answer with its bytes; a negative value is an errno. -EIO for a broken answer.
+ */
 static int64_t take_data(const struct ygr_frame *reply, const uint8_t **ret_data, uint32_t *ret_length)
 {
 	struct ygr_status status;

@@ -4,12 +4,16 @@
 #define FUSE_USE_VERSION 314
 #include <fuse3/fuse_lowlevel.h>
 
+#include <errno.h>
+#include <stdbool.h>
+
 #include "agent/telebpf/guestfs-node.h"
 #include "agent/telebpf/guestfs.h"
+#include "lib/wire/message.h"
 
-#define YGR_GUESTFS_DIRS_MAX  64            /* open directories */
-#define YGR_GUESTFS_SIZE_MAX  (256ull << 20) /* of a file, whatever the guest says */
-#define YGR_GUESTFS_WHO       "the catalogue entry"
+#define YGR_GUESTFS_DIRS_MAX 64             /* open directories */
+#define YGR_GUESTFS_SIZE_MAX (256ull << 20) /* of a file, whatever the guest says */
+#define YGR_GUESTFS_WHO      "the catalogue entry"
 
 /* One FUSE request that waits for the guest. */
 struct ygr_guestfs_op {
@@ -55,12 +59,14 @@ bool ygr_guestfs_is_local(const char *path);
 
 /* The directory operations (guestfs-dir.c). */
 void ygr_guestfs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *file);
-void ygr_guestfs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *file);
+void ygr_guestfs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+			 struct fuse_file_info *file);
 void ygr_guestfs_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *file);
 
 /* Reading and writing (guestfs-file.c). */
 void ygr_guestfs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *file);
-void ygr_guestfs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *file);
+void ygr_guestfs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+		      struct fuse_file_info *file);
 void ygr_guestfs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
 		       struct fuse_file_info *file);
 void ygr_guestfs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *file);

@@ -1,7 +1,7 @@
 /*
- * Names and attributes. A path is checked against the grant before the guest hears of it, and the guest's answer
- * is reduced to what an application may believe: three types, permissions that follow from the grant, a bounded
- * size.
+ * Names and attributes. A path is checked against the grant before the guest hears of it, and the guest's
+ * answer is reduced to what an application may believe: three types, permissions that follow from the grant,
+ * a bounded size.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -60,7 +60,8 @@ static void reply_absent(fuse_req_t req)
 
 static void reply_entry(struct ygr_guestfs *fs, fuse_req_t req, const char *path, struct stat *st)
 {
-	struct fuse_entry_param entry = {.attr = *st, .attr_timeout = lifetime(path), .entry_timeout = lifetime(path)};
+	struct fuse_entry_param entry = {
+	    .attr = *st, .attr_timeout = lifetime(path), .entry_timeout = lifetime(path)};
 
 	entry.ino = ygr_guestfs_nodes_get(&fs->nodes, path);
 	if (!entry.ino) {
@@ -155,10 +156,13 @@ static void getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *file)
 		ask_path(op, YGR_MSG_FILE_STAT, got_attr);
 }
 
-/* Truncation to nothing is what ">" does; open(O_TRUNC) has already told the guest. Nothing else can be set. */
-static void setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *file)
+/* Truncation to nothing is what ">" does; open(O_TRUNC) has already told the guest. Nothing else can be set.
+ */
+static void setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
+		    struct fuse_file_info *file)
 {
-	int ignored = FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW | FUSE_SET_ATTR_CTIME;
+	int ignored =
+	    FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW | FUSE_SET_ATTR_CTIME;
 
 	if (to_set & ~ignored || (to_set & FUSE_SET_ATTR_SIZE && attr->st_size != 0))
 		fuse_reply_err(req, EPERM);
@@ -177,24 +181,25 @@ static void forget(fuse_req_t req, fuse_ino_t ino, uint64_t count)
 static void init(void *user, struct fuse_conn_info *conn)
 {
 	(void)user;
-	conn->want &= ~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
-				  FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_WRITEBACK_CACHE);
+	conn->want &=
+	    ~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
+			FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_WRITEBACK_CACHE);
 	conn->want |= conn->capable & FUSE_CAP_ATOMIC_O_TRUNC;
 	conn->max_write = 128u << 10;
 }
 
 const struct fuse_lowlevel_ops ygr_guestfs_ops = {
-	.init = init,
-	.lookup = lookup,
-	.forget = forget,
-	.getattr = getattr,
-	.setattr = setattr,
-	.readlink = ygr_guestfs_readlink,
-	.open = ygr_guestfs_open,
-	.read = ygr_guestfs_read,
-	.write = ygr_guestfs_write,
-	.release = ygr_guestfs_release,
-	.opendir = ygr_guestfs_opendir,
-	.readdir = ygr_guestfs_readdir,
-	.releasedir = ygr_guestfs_releasedir,
+    .init = init,
+    .lookup = lookup,
+    .forget = forget,
+    .getattr = getattr,
+    .setattr = setattr,
+    .readlink = ygr_guestfs_readlink,
+    .open = ygr_guestfs_open,
+    .read = ygr_guestfs_read,
+    .write = ygr_guestfs_write,
+    .release = ygr_guestfs_release,
+    .opendir = ygr_guestfs_opendir,
+    .readdir = ygr_guestfs_readdir,
+    .releasedir = ygr_guestfs_releasedir,
 };

@@ -1,11 +1,11 @@
 /*
- * The life of the file system and of its waiting operations. libfuse is driven by hand: the session's loop says
- * when /dev/fuse is readable, one request is received and processed, and its handler either answers at once or
- * sends a request on the channel, whose reply answers it. So any number of processes can wait for files while
- * the loop goes on, and a guest that does not answer blocks only who asked.
+ * The life of the file system and of its waiting operations. libfuse is driven by hand: the session's loop
+ * says when /dev/fuse is readable, one request is received and processed, and its handler either answers at
+ * once or sends a request on the channel, whose reply answers it. So any number of processes can wait for
+ * files while the loop goes on, and a guest that does not answer blocks only who asked.
  *
- * The kernel's mount(2) is made by the confinement's child with our descriptor in its options; libfuse takes the
- * descriptor under the name "/dev/fd/N" and leaves mounting to us.
+ * The kernel's mount(2) is made by the confinement's child with our descriptor in its options; libfuse takes
+ * the descriptor under the name "/dev/fd/N" and leaves mounting to us.
  */
 #include "agent/telebpf/guestfs.h"
 
@@ -160,7 +160,8 @@ void ygr_guestfs_op_ask(struct ygr_guestfs_op *op, uint16_t type, const struct i
 
 bool ygr_guestfs_join(const char *directory, const char *name, char out[YGR_GUESTFS_PATH_MAX])
 {
-	int n = snprintf(out, YGR_GUESTFS_PATH_MAX, "%s/%s", strcmp(directory, "/") == 0 ? "" : directory, name);
+	int n =
+	    snprintf(out, YGR_GUESTFS_PATH_MAX, "%s/%s", strcmp(directory, "/") == 0 ? "" : directory, name);
 
 	return n < (int)YGR_GUESTFS_PATH_MAX && *name && !strchr(name, '/') && strcmp(name, ".") != 0 &&
 	       strcmp(name, "..") != 0;

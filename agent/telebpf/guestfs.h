@@ -1,12 +1,12 @@
 /*
  * The guest's kernel files as a FUSE file system (libfuse3, low-level API, inside the session's own loop).
  * Its root mirrors the guest's root, but shows only directories that lead to paths which the grant lets the
- * application read or write; everything is fetched from the guest when asked for. Attributes and contents are
- * the guest's word: sizes, names and types are bounded and checked (no name with '/', no device nodes, no
- * set-uid; symbolic links are shown only when relative or below the visible tree).
+ * application read or write; everything is fetched from the guest when asked for. Attributes and contents
+ * are the guest's word: sizes, names and types are bounded and checked (no name with '/', no device nodes,
+ * no set-uid; symbolic links are shown only when relative or below the visible tree).
  *
  * The confinement mounts it (fd in its options) at /.guest of the application's root and binds parts of it:
- * see YGR_GUESTFS_BINDS in guestfs.c.
+ * see ygr_guestfs_binds in guestfs-binds.c.
  */
 #pragma once
 
