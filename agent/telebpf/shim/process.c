@@ -15,7 +15,8 @@
 
 #include "agent/telebpf/shim/shim.h"
 
-#define ENVIRONMENT_MAX 8192 /* strings of an environment that is put right */
+#define ENVIRONMENT_FEW 512
+#define ENVIRONMENT_MAX 8192 /* pointers of an environment that is put right */
 
 /* One clone, fork, vfork or clone3, whichever it was. */
 struct birth {
@@ -102,6 +103,7 @@ static void forked(int fd)
 {
 	ygr_shim.lock = 0;
 	ygr_shim.pid = (int)ygr_sys0(SYS_getpid);
+	ygr_site_forked();
 	take_socket(fd);
 	ygr_wire_hello();
 }
@@ -197,53 +199,64 @@ static bool begins(uint64_t address, const char *prefix)
 }
 
 /*
- * An environment that keeps the shim: the application's strings, but our LD_PRELOAD and YAGURA_SHIM. The
- * pointers lie in pages of SIZE; NULL with *ret_error 0 when the application's own will do.
+ * An environment that keeps the shim: the application's strings, but our LD_PRELOAD and YAGURA_SHIM, as at
+ * most ROOM pointers in ALL. -E2BIG when there are more.
  */
-static uint64_t *environment_with_shim(uint64_t envp, size_t *ret_size, int64_t *ret_error)
+static int64_t environment_with_shim(uint64_t envp, uint64_t *all, size_t room)
 {
-	size_t count = 0, size = (ENVIRONMENT_MAX + 3) * sizeof(uint64_t);
-	uint64_t *all = ygr_pages_new(size), entry;
+	size_t count = 0;
+	uint64_t entry;
 
-	*ret_error = -ENOMEM;
-	if (!all)
-		return NULL;
 	for (size_t i = 0; envp; i++) {
-		*ret_error = i < ENVIRONMENT_MAX ? ygr_user_read(NULL, envp + i * 8, &entry, 8) : -E2BIG;
-		if (*ret_error < 0) {
-			ygr_pages_free(all, size);
-			return NULL;
-		}
+		if (ygr_user_read(NULL, envp + i * sizeof(entry), &entry, sizeof(entry)) < 0)
+			return -EFAULT;
 		if (!entry)
 			break;
-		if (!begins(entry, "LD_PRELOAD=") && !begins(entry, "YAGURA_SHIM="))
-			all[count++] = entry;
+		if (begins(entry, "LD_PRELOAD=") || begins(entry, "YAGURA_SHIM="))
+			continue;
+		if (count + 3 >= room)
+			return -E2BIG;
+		all[count++] = entry;
 	}
-	*ret_error = 0;
 	all[count++] = (uint64_t)ygr_shim.preload;
-	all[count] = (uint64_t) "YAGURA_SHIM=1";
-	*ret_size = size;
-	return all;
+	all[count++] = (uint64_t) "YAGURA_SHIM=1";
+	all[count] = 0;
+	return 0;
 }
 
-int64_t ygr_hook_exec(const struct ygr_regs *regs)
+static int64_t exec_with(const struct ygr_regs *regs, uint64_t *all, size_t room)
 {
 	bool at = regs->rax == SYS_execveat;
 	struct ygr_regs copy = *regs;
-	uint64_t *all;
-	size_t size;
 	int64_t r;
 
-	if (!ygr_shim.preload[0])
-		return ygr_native(regs);
-	all = environment_with_shim(at ? regs->r10 : regs->rdx, &size, &r);
-	if (!all)
+	r = environment_with_shim(at ? regs->r10 : regs->rdx, all, room);
+	if (r < 0)
 		return r;
 	if (at)
 		copy.r10 = (uint64_t)all;
 	else
 		copy.rdx = (uint64_t)all;
-	r = ygr_native(&copy);
-	ygr_pages_free(all, size);
+	return ygr_native(&copy);
+}
+
+int64_t ygr_hook_exec(const struct ygr_regs *regs)
+{
+	/* On the stack if it fits: pages would stay behind in a parent that posix_spawn's child shares
+	 * memory with. */
+	uint64_t few[ENVIRONMENT_FEW], *many;
+	size_t size = ENVIRONMENT_MAX * sizeof(*many);
+	int64_t r;
+
+	if (!ygr_shim.preload[0])
+		return ygr_native(regs);
+	r = exec_with(regs, few, ENVIRONMENT_FEW);
+	if (r != -E2BIG)
+		return r;
+	many = ygr_pages_new(size);
+	if (!many)
+		return -ENOMEM;
+	r = exec_with(regs, many, ENVIRONMENT_MAX);
+	ygr_pages_free(many, size);
 	return r;
 }

@@ -138,6 +138,7 @@ int64_t ygr_hook_site(struct ygr_regs *regs); /* entry.S: from a rewritten site 
 /* site.c */
 void ygr_site_rewrite(const struct ygr_regs *regs);
 bool ygr_site_known(uint64_t after);
+void ygr_site_forked(void);
 
 /* start.c */
 int ygr_dispatch_arm(void); /* for the calling thread */

@@ -186,3 +186,9 @@ void ygr_site_rewrite(const struct ygr_regs *regs)
 	}
 	ygr_sys4(SYS_rt_sigprocmask, SIG_SETMASK, &old, 0, 8);
 }
+
+void ygr_site_forked(void)
+{
+	/* A thread that was at it is not in this process. */
+	busy = 0;
+}
