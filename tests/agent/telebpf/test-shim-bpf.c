@@ -44,7 +44,7 @@ static void test_raw(void **state)
 
 static void test_rings(void **state)
 {
-	char *argv[] = {(char *)YGR_SUBJECT_RINGS, (char *)YGR_SUBJECT_OBJECT, NULL};
+	char *argv[] = {(char *)YGR_SUBJECT_RINGS, NULL};
 	struct loopback_result result;
 
 	run(argv, *(bool *)*state, &result);

@@ -6,8 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
+
+#include "rings.skel.h"
 
 #define MUST(condition)                                                                                     \
 	do {                                                                                                \
@@ -43,61 +44,30 @@ static void on_perf(void *context, int cpu, void *data, unsigned size)
 	perf_count++;
 }
 
-static void *section(struct bpf_object *object, const char *suffix, size_t *ret_size)
+int main(void)
 {
-	struct bpf_map *map;
-
-	bpf_object__for_each_map(map, object) if (strstr(bpf_map__name(map), suffix)) return (
-	    void *)bpf_map__initial_value(map, ret_size);
-	return NULL;
-}
-
-/* What a skeleton does after the load: the map's memory takes the place of the initial value. */
-static void map_section(struct bpf_object *object, const char *suffix)
-{
-	struct bpf_map *map;
-	size_t size;
-
-	bpf_object__for_each_map(map, object) if (strstr(bpf_map__name(map), suffix))
-	{
-		void *at = (void *)bpf_map__initial_value(map, &size);
-
-		MUST(mmap(at, size, strstr(suffix, "rodata") ? PROT_READ : PROT_READ | PROT_WRITE,
-			  MAP_SHARED | MAP_FIXED, bpf_map__fd(map), 0) == at);
-	}
-}
-
-int main(int argc, char **argv)
-{
-	struct bpf_object *object = bpf_object__open_file(argv[argc - 1], NULL);
+	struct rings *rings = rings__open();
 	LIBBPF_OPTS(bpf_test_run_opts, options);
-	unsigned long long *bss, *data, expected = 0;
+	unsigned long long expected = 0;
 	struct perf_buffer *perf;
 	struct ring_buffer *ring;
-	size_t size;
 	int prog;
 
-	MUST(object);
-	*(unsigned long long *)section(object, ".rodata", &size) = 2;
-	*(unsigned long long *)section(object, ".data", &size) = 5000;
-	MUST(bpf_object__load(object) == 0);
-	map_section(object, ".rodata");
-	map_section(object, ".data");
-	map_section(object, ".bss");
-	bss = section(object, ".bss", &size);
-	data = section(object, ".data", &size);
-	MUST(bss && data && *data == 5000);
-	prog = bpf_program__fd(bpf_object__find_program_by_name(object, "produce"));
-	ring = ring_buffer__new(bpf_object__find_map_fd_by_name(object, "ring"), on_ring, NULL, NULL);
-	perf =
-	    perf_buffer__new(bpf_object__find_map_fd_by_name(object, "perf"), 1, on_perf, NULL, NULL, NULL);
+	MUST(rings);
+	rings->rodata->step = 2;
+	rings->data->start = 5000;
+	MUST(rings__load(rings) == 0);
+	MUST(rings->rodata->step == 2 && rings->data->start == 5000);
+	prog = bpf_program__fd(rings->progs.produce);
+	ring = ring_buffer__new(bpf_map__fd(rings->maps.ring), on_ring, NULL, NULL);
+	perf = perf_buffer__new(bpf_map__fd(rings->maps.perf), 1, on_perf, NULL, NULL, NULL);
 	MUST(ring && perf);
 	MUST(ring_buffer__poll(ring, 0) == 0 && perf_buffer__poll(perf, 0) == 0);
 	for (int i = 1; i <= ROUNDS; i++) {
 		if (i == 200)
-			*data = 9000; /* the program sees what the application writes */
+			rings->data->start = 9000; /* the program sees what the application writes */
 		MUST(bpf_prog_test_run_opts(prog, &options) == 0);
-		MUST(*bss == 2ull * (unsigned)i);
+		MUST(rings->bss->runs == 2ull * (unsigned)i);
 		expected += (i < 200 ? 5000 : 9000) + 2ull * (unsigned)i;
 		if (i % 3 == 0) {
 			/* Readiness may take a moment to arrive, but it arrives. */
@@ -111,7 +81,7 @@ int main(int argc, char **argv)
 	MUST(ring_sum == expected && perf_sum == expected);
 	ring_buffer__free(ring);
 	perf_buffer__free(perf);
-	bpf_object__close(object);
+	rings__destroy(rings);
 	printf("rings ok: %d and %d records\n", ring_count, perf_count);
 	return 0;
 }
