@@ -23,6 +23,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "agent/telebpf/confine.h"
 #include "agent/telebpf/guestfs-names.h"
 #include "agent/telebpf/guestfs-node.h"
 #include "agent/telebpf/guestfs.h"
@@ -505,6 +506,81 @@ static void test_dying_channel(void **state)
 	world_deinit(&world);
 }
 
+/* Runs the probe with ARGV in a confinement, and serves it from its first mount to its end. */
+static size_t run_confined(struct world *world, char *const *argv, uint8_t *out, size_t room,
+			   int *ret_status)
+{
+	struct ygr_error error = YGR_ERROR_INIT;
+	char *env[] = {NULL};
+	char cgroup[64];
+	struct ygr_confine_options options = {.executable = CONFINE_PROBE,
+					      .argv = argv,
+					      .envp = env,
+					      .uid = 900124,
+					      .gid = 900124,
+					      .stderr_fd = 2,
+					      .local_fd = -1,
+					      .fuse_fd = ygr_guestfs_fd(world->fs),
+					      .cgroup = cgroup,
+					      .hostname = "web-3"};
+	struct ygr_confined *confined;
+	size_t len = 0;
+	int pipe_fds[2];
+	ssize_t n;
+
+	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK), 0);
+	snprintf(cgroup, sizeof(cgroup), "yagura-test/guestfs-%d", getpid());
+	options.stdout_fd = pipe_fds[1];
+	if (ygr_confine_start(&options, &confined, &error) < 0)
+		fail_msg("%s", error.message);
+	close(pipe_fds[1]);
+	for (int rounds = 0;; rounds++) {
+		assert_true(rounds < 100000);
+		serve(world);
+		n = read(pipe_fds[0], out + len, room - len);
+		len += n > 0 ? (size_t)n : 0;
+		if (n == 0 &&
+		    poll(&(struct pollfd){.fd = ygr_confine_pidfd(confined), .events = POLLIN}, 1, 0) == 1)
+			break;
+	}
+	if (ygr_confine_outcome(confined, &error) < 0)
+		fail_msg("%s", error.message);
+	assert_int_equal(ygr_confine_wait(confined, ret_status), 0);
+	close(pipe_fds[0]);
+	ygr_confine_free(confined);
+	return len;
+}
+
+/* The whole: an application in its confinement reads the guest's files where it expects them. */
+static void test_in_confinement(void **state)
+{
+	static uint8_t out[65536];
+	char *btf[] = {(char *)"probe", (char *)"cat", (char *)"/sys/kernel/btf/vmlinux", NULL};
+	char *symbols[] = {(char *)"probe", (char *)"cat", (char *)"/proc/kallsyms", NULL};
+	char *old_place[] = {(char *)"probe", (char *)"cat", (char *)"/sys/kernel/debug/tracing/liar", NULL};
+	struct world world;
+	int status;
+
+	(void)state;
+	world_init(&world);
+	assert_int_equal(run_confined(&world, btf, out, sizeof(out), &status), BTF_BYTES);
+	assert_int_equal(status, 0);
+	for (unsigned i = 0; i < BTF_BYTES; i++)
+		assert_int_equal(out[i], (uint8_t)(i * 7));
+	world_deinit(&world);
+
+	world_init(&world);
+	assert_int_equal(run_confined(&world, symbols, out, sizeof(out), &status), 26);
+	assert_memory_equal(out, "ffffffff81000000 T _stext\n", 26);
+	world_deinit(&world);
+
+	world_init(&world);
+	assert_int_equal(run_confined(&world, old_place, out, sizeof(out), &status), 0);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+	assert_int_equal(world.opened, 1);
+	world_deinit(&world);
+}
+
 static void test_nodes(void **state)
 {
 	struct ygr_guestfs_nodes nodes;
@@ -536,11 +612,15 @@ static void test_nodes(void **state)
 
 int main(void)
 {
+	if (geteuid() != 0 || access("/dev/fuse", R_OK | W_OK) < 0) {
+		printf("SKIPPED: needs root and /dev/fuse\n");
+		return 77;
+	}
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_nodes),         cmocka_unit_test(test_reading),
 	    cmocka_unit_test(test_listing),       cmocka_unit_test(test_refused_without_asking),
 	    cmocka_unit_test(test_lies),          cmocka_unit_test(test_writing),
-	    cmocka_unit_test(test_dying_channel),
+	    cmocka_unit_test(test_dying_channel), cmocka_unit_test(test_in_confinement),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
