@@ -15,6 +15,10 @@ enum { /* enum bpf_cmd */
 
 enum { MAP_TYPE_ARENA = 33 };
 
+/* Behind struct ygr_perf_args: the word of flags in perf_event_attr, and its `sigtrap`. */
+enum { PERF_FLAGS = sizeof(struct ygr_perf_args) + 40 };
+#define PERF_FLAG_SIGTRAP (UINT64_C(1) << 37)
+
 enum { /* enum bpf_attach_type */
        ATTACH_TRACE_ITER = 28,
        ATTACH_PERF_EVENT = 41,
@@ -438,5 +442,8 @@ int ygr_call_check(const struct ygr_call *call, const uint8_t *attr)
 {
 	if (call->kind == YGR_CALL_BPF && call->cmd == CMD_MAP_CREATE && ygr_get32(attr) == MAP_TYPE_ARENA)
 		return -EOPNOTSUPP; /* pages that the application and the kernel fault in at will */
+	if (call->kind == YGR_CALL_PERF && (ygr_get64(attr + PERF_FLAGS) & PERF_FLAG_SIGTRAP))
+		return -EOPNOTSUPP; /* signals for processes of the guest, the one that performs calls first
+				     */
 	return ygr_call_fields(call, attr) ? 0 : -EINVAL;
 }

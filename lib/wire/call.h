@@ -191,8 +191,8 @@ static inline const char *ygr_segment_next_string(const struct ygr_segment *segm
  * Encodes bpf(CMD, ATTR_ADDRESS, SIZE) into OUT as a CALL payload, behind what OUT already holds. Returns 0,
  * or the negative errno that the application shall see: what the kernel would say without side effects
  * (-EFAULT for the attribute itself, -E2BIG for a non-zero tail or more than a frame carries, -EINVAL), or
- * -EOPNOTSUPP for what cannot be forwarded (arena, values of STRUCT_OPS maps). An unknown CMD is -EINVAL.
- * -ENOBUFS: OUT is too small. After an error OUT is as before.
+ * -EOPNOTSUPP for what cannot be forwarded (arena, values of STRUCT_OPS maps, perf events that send
+ * signals). An unknown CMD is -EINVAL. -ENOBUFS: OUT is too small. After an error OUT is as before.
  */
 int ygr_bpf_encode(const struct ygr_call_host *host, int cmd, uint64_t attr_address, uint32_t size,
 		   struct ygr_arena *out, struct ygr_call_plan *plan);
