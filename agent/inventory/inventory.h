@@ -25,7 +25,7 @@ const char *ygr_vm_phase_word(enum ygr_vm_phase phase);
 const char *ygr_vm_memory_word(enum ygr_vm_memory memory);
 
 /* SIZE bytes of guest physical memory from GPA on lie at OFFSET of the RAM file. */
-struct ygr_ram_region {
+struct ygr_vm_region {
 	uint64_t gpa, size, offset;
 };
 
@@ -38,7 +38,7 @@ struct ygr_vm {
 	enum ygr_vm_memory memory;
 	char *ram_path; /* with Shared: how to open the RAM file */
 	uint64_t ram_dev, ram_ino, ram_size;
-	struct ygr_ram_region regions[YGR_VM_REGIONS_MAX];
+	struct ygr_vm_region regions[YGR_VM_REGIONS_MAX];
 	uint32_t region_count;
 	uint32_t vcpus;
 	const char *provider; /* "Libvirt", a literal */

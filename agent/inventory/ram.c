@@ -136,12 +136,12 @@ int ygr_ram_layout_rule(enum ygr_machine machine, uint64_t memory, struct ygr_vm
 	else
 		return -ENOTSUP;
 	if (memory <= low) {
-		vm->regions[0] = (struct ygr_ram_region){0, memory, 0};
+		vm->regions[0] = (struct ygr_vm_region){0, memory, 0};
 		vm->region_count = 1;
 		return 0;
 	}
-	vm->regions[0] = (struct ygr_ram_region){0, low, 0};
-	vm->regions[1] = (struct ygr_ram_region){4 * GIB, memory - low, low};
+	vm->regions[0] = (struct ygr_vm_region){0, low, 0};
+	vm->regions[1] = (struct ygr_vm_region){4 * GIB, memory - low, low};
 	vm->region_count = 2;
 	return 0;
 }
@@ -150,7 +150,7 @@ int ygr_ram_layout_rule(enum ygr_machine machine, uint64_t memory, struct ygr_vm
  * "  0000000000100000-000000001fffffff (prio 0, ram): pc.ram @0000000000100000 KVM" with an optional offset.
  * Video memory and firmware are RAM of other names; the guest's is pc.ram or a memory backend's id.
  */
-static bool parse_line(const char *line, struct ygr_ram_region *ret)
+static bool parse_line(const char *line, struct ygr_vm_region *ret)
 {
 	uint64_t start, end, offset = 0;
 	char name[64];
@@ -167,14 +167,14 @@ static bool parse_line(const char *line, struct ygr_ram_region *ret)
 		return false;
 	if (end - start == UINT64_MAX)
 		return false;
-	*ret = (struct ygr_ram_region){start, end - start + 1, offset};
+	*ret = (struct ygr_vm_region){start, end - start + 1, offset};
 	return true;
 }
 
-static bool inside(const struct ygr_ram_region *piece, const struct ygr_vm *vm)
+static bool inside(const struct ygr_vm_region *piece, const struct ygr_vm *vm)
 {
 	for (uint32_t i = 0; i < vm->region_count; i++) {
-		const struct ygr_ram_region *r = &vm->regions[i];
+		const struct ygr_vm_region *r = &vm->regions[i];
 		if (piece->gpa >= r->gpa && piece->size <= r->size &&
 		    piece->gpa - r->gpa <= r->size - piece->size &&
 		    piece->offset - r->offset == piece->gpa - r->gpa)
@@ -184,7 +184,7 @@ static bool inside(const struct ygr_ram_region *piece, const struct ygr_vm *vm)
 }
 
 /* Adds PIECE, joined with the last one where both addresses run on. Several views list the same pieces. */
-static int add_piece(struct ygr_ram_region *list, uint32_t *count, const struct ygr_ram_region *piece)
+static int add_piece(struct ygr_vm_region *list, uint32_t *count, const struct ygr_vm_region *piece)
 {
 	for (uint32_t i = 0; i < *count; i++) {
 		if (list[i].gpa == piece->gpa && list[i].offset == piece->offset &&
@@ -204,7 +204,7 @@ static int add_piece(struct ygr_ram_region *list, uint32_t *count, const struct 
 
 int ygr_ram_layout_confirm(const char *mtree, struct ygr_vm *vm)
 {
-	struct ygr_ram_region found[YGR_VM_REGIONS_MAX], piece;
+	struct ygr_vm_region found[YGR_VM_REGIONS_MAX], piece;
 	bool in_memory = false, agrees = vm->region_count > 0;
 	uint32_t count = 0;
 

@@ -8,7 +8,7 @@
 #include "lib/api/job.h"
 #include "lib/api/quantity.h"
 
-const char *const ygr_delivery_words[] = {"Auto", "Shared", "Copied", "Stream", NULL};
+const char *const ygr_app_delivery_words[] = {"Auto", "Shared", "Copied", "Stream", NULL};
 const char *const ygr_restart_policy_words[] = {"Always", "OnFailure", "Never", NULL};
 
 static int decode_limits(const struct ygr_field *field, struct ygr_limits *limits, struct ygr_error *error)
@@ -84,9 +84,9 @@ static int decode_app(const struct ygr_field *field, struct ygr_app *app, struct
 	if (r == 0)
 		r = ygr_monitor_decode_program(field, &app->program, &app->args, &app->arg_count, error);
 	if (r == 0 && ygr_field_member(field, "delivery", &member)) {
-		r = ygr_field_enum(&member, ygr_delivery_words, &word, error);
+		r = ygr_field_enum(&member, ygr_app_delivery_words, &word, error);
 		if (r == 0)
-			app->delivery = (enum ygr_delivery)word;
+			app->delivery = (enum ygr_app_delivery)word;
 	}
 	if (r == 0 && ygr_field_member(field, "restartPolicy", &member)) {
 		r = ygr_field_enum(&member, ygr_restart_policy_words, &word, error);

@@ -14,11 +14,11 @@
 #define YGR_MONITOR_ARG_BYTES 256
 #define YGR_MONITOR_CODES_MAX 16
 
-enum ygr_delivery { YGR_DELIVERY_AUTO, YGR_DELIVERY_SHARED, YGR_DELIVERY_COPIED, YGR_DELIVERY_STREAM };
+enum ygr_app_delivery { YGR_APP_DELIVERY_AUTO, YGR_APP_DELIVERY_SHARED, YGR_APP_DELIVERY_COPIED, YGR_APP_DELIVERY_STREAM };
 enum ygr_restart_policy { YGR_RESTART_ALWAYS, YGR_RESTART_ON_FAILURE, YGR_RESTART_NEVER };
 
 /* The words of the enums, NULL-terminated, in their order. */
-extern const char *const ygr_delivery_words[];
+extern const char *const ygr_app_delivery_words[];
 extern const char *const ygr_restart_policy_words[];
 
 struct ygr_limits {
@@ -32,7 +32,7 @@ struct ygr_app {
 	char *program; /* a name in the node's catalogue */
 	char **args;   /* NULL-terminated */
 	size_t arg_count;
-	enum ygr_delivery delivery;
+	enum ygr_app_delivery delivery;
 	enum ygr_restart_policy restart_policy;
 	struct ygr_limits limits;
 };

@@ -72,12 +72,12 @@ static void test_good(void **state)
 	assert_int_equal(m->app_count, 2);
 	assert_string_equal(m->apps[0].args[0], "-x");
 	assert_null(m->apps[0].args[1]);
-	assert_int_equal(m->apps[0].delivery, YGR_DELIVERY_COPIED);
+	assert_int_equal(m->apps[0].delivery, YGR_APP_DELIVERY_COPIED);
 	assert_int_equal(m->apps[0].restart_policy, YGR_RESTART_NEVER);
 	assert_int_equal(m->apps[0].limits.memory, 32 << 20);
 	assert_int_equal(m->apps[0].limits.cpu_milli, 100);
 	assert_int_equal(m->apps[0].limits.events_per_second, 10);
-	assert_int_equal(m->apps[1].delivery, YGR_DELIVERY_AUTO);
+	assert_int_equal(m->apps[1].delivery, YGR_APP_DELIVERY_AUTO);
 	assert_int_equal(m->apps[1].restart_policy, YGR_RESTART_ALWAYS);
 	assert_int_equal(m->apps[1].limits.memory, 64 << 20);
 	assert_int_equal(m->apps[1].limits.cpu_milli, 200);
