@@ -119,15 +119,23 @@ static int keep_old(struct pass *pass, struct ygr_manifest *old)
 	return add_manifest(pass, kept);
 }
 
-/* A file that cannot be read as YAML at all: all that it last defined stays. */
-static int keep_file(struct pass *pass, const char *file)
+/* A file that cannot be read as YAML at all: all that it last defined stays, each with the same complaint.
+ */
+static int broken_file(struct pass *pass, const char *file, const char *message)
 {
+	bool kept = false;
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < pass->old->count; i++)
-		if (pass->old->items[i].monitor && !strcmp(pass->old->items[i].file, file))
+	for (size_t i = 0; r == 0 && i < pass->old->count; i++) {
+		const struct ygr_monitor *monitor = pass->old->items[i].monitor;
+		if (!monitor || strcmp(pass->old->items[i].file, file) != 0)
+			continue;
+		kept = true;
+		r = add_problem(pass, file, monitor->meta.namespace_, monitor->meta.name, message);
+		if (r == 0)
 			r = keep_old(pass, &pass->old->items[i]);
-	return r;
+	}
+	return kept || r < 0 ? r : add_problem(pass, file, NULL, NULL, message);
 }
 
 static int broken_object(struct pass *pass, const char *file, const struct ygr_identity_hint *hint,
@@ -212,10 +220,8 @@ static int read_one(struct pass *pass, const char *file)
 	int r = ygr_yaml_read(path, file, &docs, &count, &error);
 	if (r == -ENOENT)
 		return 0; /* renamed or deleted since it was listed: the next pass sees what came of it */
-	if (r < 0) {
-		r = add_problem(pass, file, NULL, NULL, error.message);
-		return r < 0 ? r : keep_file(pass, file);
-	}
+	if (r < 0)
+		return broken_file(pass, file, error.message);
 	for (size_t i = 0; r == 0 && i < count; i++)
 		r = read_object(pass, file, docs[i]);
 	ygr_docs_free(docs, count);

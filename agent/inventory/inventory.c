@@ -50,11 +50,11 @@ static int by_uuid(const void *a, const void *b)
 	return strcmp((*(struct ygr_vm *const *)a)->uuid, (*(struct ygr_vm *const *)b)->uuid);
 }
 
-static struct ygr_vm *find_uuid(const struct ygr_vm_list *list, const char *uuid)
+static struct ygr_vm **find_uuid(const struct ygr_vm_list *list, const char *uuid)
 {
 	for (size_t i = 0; i < list->count; i++)
 		if (!strcmp(list->items[i]->uuid, uuid))
-			return list->items[i];
+			return &list->items[i];
 	return NULL;
 }
 
@@ -99,15 +99,20 @@ static void compare(struct ygr_inventory *inventory, struct ygr_vm_list *fresh)
 
 	drop_conflicts(fresh);
 	for (size_t i = 0; i < old.count; i++) {
-		const struct ygr_vm *now = find_uuid(fresh, old.items[i]->uuid);
-		if (!now || renamed(now, old.items[i]))
+		struct ygr_vm **now = find_uuid(fresh, old.items[i]->uuid);
+		if (!now || renamed(*now, old.items[i]))
 			inventory->handlers.gone(inventory->handlers.user, old.items[i]);
 	}
 	inventory->known = *fresh;
 	for (size_t i = 0; i < fresh->count; i++) {
-		const struct ygr_vm *before = find_uuid(&old, fresh->items[i]->uuid);
-		if (!before || !ygr_vm_equal(before, fresh->items[i]))
-			inventory->handlers.changed(inventory->handlers.user, fresh->items[i]);
+		struct ygr_vm **before = find_uuid(&old, inventory->known.items[i]->uuid);
+		if (!before || !ygr_vm_equal(*before, inventory->known.items[i])) {
+			inventory->handlers.changed(inventory->handlers.user, inventory->known.items[i]);
+			continue;
+		}
+		struct ygr_vm *same = *before; /* others hold a pointer to it */
+		*before = inventory->known.items[i];
+		inventory->known.items[i] = same;
 	}
 	ygr_vm_list_deinit(&old);
 }

@@ -67,7 +67,8 @@ void ygr_vm_list_deinit(struct ygr_vm_list *list);
 
 struct ygr_inventory;
 
-/* All on the loop thread. VMs are borrowed and live until `gone` has returned, or until the next change. */
+/* All on the loop thread. VMs are borrowed and live until `gone` has
+ * returned, or until `changed` is called for the same VM and has returned. */
 struct ygr_inventory_handlers {
 	void (*changed)(void *user, const struct ygr_vm *vm); /* new or different */
 	void (*gone)(void *user, const struct ygr_vm *vm);

@@ -21,7 +21,7 @@ bool ygr_condition_set(struct ygr_condition *condition, enum ygr_condition_statu
 	if (first || condition->status != status)
 		condition->changed = now;
 	condition->status = status;
-	condition->reason = reason;
+	snprintf(condition->reason, sizeof(condition->reason), "%s", reason);
 	condition->generation = generation;
 	memcpy(condition->message, message, sizeof(message));
 	return !same;

@@ -12,7 +12,7 @@ enum ygr_condition_status { YGR_CONDITION_UNKNOWN, YGR_CONDITION_FALSE, YGR_COND
 struct ygr_condition {
 	const char *type; /* a literal */
 	enum ygr_condition_status status;
-	const char *reason; /* a literal, CamelCase */
+	char reason[64]; /* CamelCase */
 	char message[YGR_CONDITION_MESSAGE_MAX];
 	int64_t changed; /* seconds since the epoch; 0: never set */
 	int64_t generation;

@@ -169,7 +169,10 @@ static int decode_root(const struct ygr_field *root, struct ygr_monitor *monitor
 		r = ygr_meta_decode(root, &monitor->meta, error);
 	if (r == 0)
 		r = ygr_field_require(root, "spec", &spec, error);
-	return r < 0 ? r : decode_spec(&spec, monitor, error);
+	if (r < 0)
+		return r;
+	monitor->spec = json_incref((json_t *)spec.value);
+	return decode_spec(&spec, monitor, error);
 }
 
 int ygr_monitor_decode(const struct ygr_doc *doc, struct ygr_monitor **ret, struct ygr_error *error)
@@ -193,6 +196,7 @@ struct ygr_monitor *ygr_monitor_free(struct ygr_monitor *monitor)
 	if (!monitor)
 		return NULL;
 	ygr_meta_deinit(&monitor->meta);
+	json_decref((json_t *)monitor->spec);
 	ygr_selector_deinit(&monitor->selector);
 	for (size_t i = 0; i < monitor->app_count; i++) {
 		free(monitor->apps[i].name);

@@ -14,7 +14,12 @@
 #define YGR_MONITOR_ARG_BYTES 256
 #define YGR_MONITOR_CODES_MAX 16
 
-enum ygr_app_delivery { YGR_APP_DELIVERY_AUTO, YGR_APP_DELIVERY_SHARED, YGR_APP_DELIVERY_COPIED, YGR_APP_DELIVERY_STREAM };
+enum ygr_app_delivery {
+	YGR_APP_DELIVERY_AUTO,
+	YGR_APP_DELIVERY_SHARED,
+	YGR_APP_DELIVERY_COPIED,
+	YGR_APP_DELIVERY_STREAM
+};
 enum ygr_restart_policy { YGR_RESTART_ALWAYS, YGR_RESTART_ON_FAILURE, YGR_RESTART_NEVER };
 
 /* The words of the enums, NULL-terminated, in their order. */
@@ -55,6 +60,7 @@ struct ygr_ids_job {
 
 struct ygr_monitor {
 	struct ygr_meta meta;
+	const json_t *spec; /* as it was written; a reference of its own */
 	bool suspend;
 	struct ygr_selector selector;
 	struct ygr_app *apps;
