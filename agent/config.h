@@ -1,0 +1,37 @@
+/* agent.yaml: what the administrator says. Decoded strictly; every error names file, line, column and field.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "lib/base/error.h"
+
+#define YGR_CONFIG_CATALOGUES_MAX 64
+
+struct ygr_config {
+	char *node;            /* default: the host's name */
+	char *libvirt_uri;     /* qemu:///system */
+	char *libvirt_run_dir; /* /run/libvirt/qemu */
+	char *manifests;       /* directory */
+	char *hvsock_root;     /* NULL: hybrid sockets are refused */
+	char *key, *cert;      /* the node's identity */
+	char *listen;          /* 127.0.0.1:9720; NULL when "Off" */
+	char *socket_path;
+	char *socket_group; /* NULL: root only */
+	char **catalogues;  /* files */
+	size_t catalogue_count;
+	uint32_t uid_base, uid_count;
+	char *session_program, *shim;
+	bool allow_shared;
+	char *events_file; /* NULL: none */
+	uint64_t events_file_bytes;
+	uint32_t events_file_keep;
+	bool events_log;
+};
+
+/* Reads PATH. On error *ret is untouched. */
+int ygr_config_read(const char *path, struct ygr_config *ret, struct ygr_error *error);
+void ygr_config_deinit(struct ygr_config *config);
