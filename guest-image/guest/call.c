@@ -80,9 +80,12 @@ static int allowed(struct ygr_guest_session *session, struct job *job, struct yg
 {
 	struct ygr_grant_names names = ygr_guest_names_ops(&session->names);
 	int r = ygr_grant_check_call(session->grant, "the catalogue entry", &job->plan, &names, error);
-	if (r == 0)
+	if (r == 0) {
 		r = ygr_grant_check_call(session->config->allow, "the owner's guest.yaml", &job->plan,
 					 &names, error);
+		if (r < 0) /* the owner's list is not about one program, the sentence is */
+			ygr_error_prefix(error, "%s", ygr_grant_program(session->grant));
+	}
 	return r < 0 ? r : charge(session, job, error);
 }
 

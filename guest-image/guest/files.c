@@ -35,9 +35,12 @@ static void closedirp(DIR **dir)
 static int check(struct ygr_guest_session *session, const char *path, int flags, struct ygr_error *error)
 {
 	int r = ygr_grant_check_file(session->grant, "the catalogue entry", path, flags, error);
-	return r < 0 ? r
-		     : ygr_grant_check_file(session->config->allow, "the owner's guest.yaml", path, flags,
-					    error);
+	if (r < 0)
+		return r;
+	r = ygr_grant_check_file(session->config->allow, "the owner's guest.yaml", path, flags, error);
+	if (r < 0 && error)
+		ygr_error_prefix(error, "%s", ygr_grant_program(session->grant));
+	return r;
 }
 
 /* May the node know that PATH exists? A file that may be read or written, or a directory on the way to one.

@@ -291,7 +291,8 @@ static void test_refused_program(void **state)
 	assert_string_equal(client.notice, "tester: program type xdp is not in the catalogue entry");
 	attr.prog_type = BPF_PROG_TYPE_TRACEPOINT; /* in the catalogue's list, and not in the owner's */
 	assert_int_equal(client_bpf(&client, BPF_PROG_LOAD, &attr, sizeof(attr)), -EACCES);
-	assert_non_null(strstr(client.notice, "program type tracepoint is not in the owner's guest.yaml"));
+	assert_string_equal(client.notice,
+			    "tester: program type tracepoint is not in the owner's guest.yaml");
 }
 
 static int64_t open_file(const char *path, uint32_t flags)
