@@ -15,10 +15,10 @@ set(CPACK_STRIP_FILES ON)
 set(CPACK_DEBIAN_GUEST_PACKAGE_NAME yagura-guest)
 set(CPACK_DEBIAN_GUEST_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_GUEST_PACKAGE_SECTION admin)
-set(CPACK_DEBIAN_GUEST_DESCRIPTION "Lets the node watch and guard this VM
- Performs eBPF calls that the VM's node forwards, after the node has proved
- that the root key in /etc/yagura/root.pub knows it, and only within what
- /etc/yagura/guest.yaml allows.")
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "Lets the node watch and guard this VM")
+set(CPACK_DEBIAN_GUEST_DESCRIPTION "Performs eBPF calls that the VM's node forwards, after the node has proved
+that the root key in /etc/yagura/root.pub knows it, and only within what
+/etc/yagura/guest.yaml allows.")
 set(CPACK_DEBIAN_PACKAGE_MAINTAINER "Yagura maintainers <maintainers@yagura.dev>")
 set(CPACK_DEBIAN_PACKAGE_HOMEPAGE "https://yagura.dev/")
 set(CPACK_DEBIAN_GUEST_PACKAGE_CONTROL_EXTRA
