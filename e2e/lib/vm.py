@@ -31,11 +31,11 @@ class Guest:
              with the kernel's vhost_vsock, a user-space device needs shared RAM).
     workload: seconds between rounds of the small workload inside, None for silence.
     metadata: False leaves the <yagura:vm> element out.
-    keep:    the machine outlives this process (e2e/vm start).
+    keep:    the machine outlives this process (e2e/vm start); OWNER is then the process it belongs to, if any.
     """
 
     def __init__(self, name, image, *, cpus=1, ram_mib=384, memory="memfd", labels=None, namespace="default",
-                 workload=None, cmdline="", metadata=True, channel=True, keep=False):
+                 workload=None, cmdline="", metadata=True, channel=True, keep=False, owner=None):
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?", name):
             raise ValueError(f"{name!r} is no name for a guest: small letters, digits and -")
         self.name, self.domain = name, PREFIX + name
@@ -44,6 +44,7 @@ class Guest:
         self.labels, self.namespace = dict(labels or {}), namespace
         self.workload, self.cmdline = workload, cmdline
         self.metadata, self.channel, self.keep = metadata, channel, keep
+        self.owner = owner if keep else os.getpid()
         self.folder = node.RUN / name
         self.accel = self.accel_why = None
         self.boot_seconds = None
@@ -93,7 +94,7 @@ class Guest:
         self.boot_seconds = time.monotonic() - started
 
     def _note(self):
-        note = {"owner": None if self.keep else os.getpid(), "vhost": self._device.pid if self._device else None}
+        note = {"owner": self.owner, "vhost": self._device.pid if self._device else None}
         (self.folder / "note.json").write_text(json.dumps(note))
 
     def close(self):
