@@ -5,6 +5,7 @@ set(YAGURA_SANITIZE "" CACHE STRING "Sanitizers to build with, e.g. address,unde
 add_library(ygr_warnings INTERFACE)
 target_compile_options(ygr_warnings INTERFACE
   -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2
+  $<$<C_COMPILER_ID:Clang>:-Wno-missing-field-initializers> # of what libseccomp's macros leave out
   $<$<BOOL:${YAGURA_WERROR}>:-Werror>)
 
 add_library(ygr_options INTERFACE)

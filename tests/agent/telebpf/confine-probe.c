@@ -299,6 +299,7 @@ static int waste_memory(void)
 		if (!part)
 			break;
 		memset(part, i + 1, 1 << 20);
+		__asm__ volatile("" : : "r"(part) : "memory"); /* a compiler may not leave it out */
 	}
 	puts("LEAK memory: 512 MiB were had");
 	return 0;

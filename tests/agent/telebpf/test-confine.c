@@ -158,6 +158,7 @@ static unsigned count(const char *text, const char *what)
 static void escape(bool shim, bool traced)
 {
 	_cleanup_close_ int listener = listen_abstract("yagura-test-confine");
+	(void)listener;
 	struct timespec now;
 	struct run run;
 	long long seen = 0;
