@@ -243,7 +243,7 @@ static void test_start_refused(void **state)
 	run.options.executable = "/opt/no/such/tool";
 	refuse(&run, ENOENT, "/opt/no/such/tool");
 	run_init(&run, "exit", "0", NULL, NULL);
-	run.options.executable = "/usr/share";
+	run.options.executable = "/usr/bin";
 	refuse(&run, EACCES, "not a regular file");
 	run_init(&run, "exit", "0", NULL, NULL);
 	run.options.sha256 = wrong;
