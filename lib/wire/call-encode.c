@@ -352,7 +352,8 @@ int ygr_bpf_encode(const struct ygr_call_host *host, int cmd, uint64_t attr_addr
 	return r < 0 ? r : encode(&walk);
 }
 
-/* Names of functions and paths are printable; numbers that happen to be addresses point to something else.
+/* Names of functions and paths have no control characters; numbers that happen to be addresses point to
+ * something else.
  */
 static bool is_name(const struct ygr_call_host *host, uint64_t address)
 {
@@ -363,7 +364,7 @@ static bool is_name(const struct ygr_call_host *host, uint64_t address)
 	for (int64_t i = 0; i < length; i++)
 		if (!first[i])
 			return i > 0;
-		else if (first[i] < 0x20 || first[i] > 0x7e)
+		else if (first[i] < 0x20 || first[i] == 0x7f)
 			return false;
 	return length > 0;
 }
