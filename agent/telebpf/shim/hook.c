@@ -103,6 +103,8 @@ int64_t ygr_hook(struct ygr_regs *regs)
 	case SYS_select:
 	case SYS_nanosleep:
 	case SYS_clock_nanosleep:
+	case SYS_pause:
+	case SYS_rt_sigtimedwait: /* its set is of those that it takes, not of those that it blocks */
 		return ygr_hook_wait(regs, -1);
 	case SYS_clone:
 	case SYS_clone3:
@@ -117,7 +119,7 @@ int64_t ygr_hook(struct ygr_regs *regs)
 	case SYS_rt_sigprocmask:
 		return ygr_hook_sigprocmask(regs);
 	case SYS_rt_sigsuspend:
-		return ygr_native_masked(regs, 0);
+		return ygr_hook_wait(regs, 0);
 	case SYS_prctl:
 		return hook_prctl(regs);
 	default:

@@ -21,7 +21,9 @@
 #define JUMP_BYTES 13
 
 /* Every system call instruction of the shim; names that the linker makes from the section's. */
+#pragma GCC visibility push(hidden)
 extern const char __start_ygr_exempt[], __stop_ygr_exempt[];
+#pragma GCC visibility pop
 
 /* The application's C library, if it has one. */
 #pragma GCC visibility push(default)
@@ -98,8 +100,10 @@ static void drop_capabilities(void)
 /* Without a selector every call from outside the range is dispatched: nothing that could be switched off. */
 int ygr_dispatch_arm(void)
 {
-	return (int)ygr_sys5(SYS_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, __start_ygr_exempt,
-			     __stop_ygr_exempt - __start_ygr_exempt, 0);
+	uint64_t from = (uint64_t)__start_ygr_exempt, to = (uint64_t)__stop_ygr_exempt;
+
+	return (int)ygr_sys5(SYS_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, from, to - from,
+			     0);
 }
 
 static void remember_preload(const char *value)
