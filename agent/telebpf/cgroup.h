@@ -30,7 +30,11 @@ struct ygr_cgroup_features {
  */
 int ygr_cgroup_new(const char *name, const struct ygr_cgroup_limits *limits, struct ygr_cgroup **ret,
 		   struct ygr_error *error);
-/* Kills what is left in the group, removes it and the parents that it made empty. NULL is allowed. */
+/*
+ * Kills what is left in the group, removes it and the parents that it made empty. NULL is allowed. A caller
+ * that gave up CAP_DAC_OVERRIDE leaves a parent that stands in the root of a hierarchy (mode 0555): empty,
+ * and of use to the next one.
+ */
 struct ygr_cgroup *ygr_cgroup_free(struct ygr_cgroup *cgroup);
 
 /* Puts the calling process (single-threaded, a fork of the maker) into the group: 0 or -errno. */

@@ -474,6 +474,49 @@ static void test_self(void **state)
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+/* What a session still has to do after it gave up its rights: signal, reap, kill, remove the control group.
+ */
+static void test_self_then_end(void **state)
+{
+	struct ygr_error error = YGR_ERROR_INIT;
+	struct run run;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	need_root();
+	run_init(&run, "wait", NULL, NULL, NULL);
+	pid = fork();
+	if (pid == 0) {
+		if (run_start(&run) < 0 || ygr_confine_self(false, &error) < 0)
+			_exit(1);
+		wait_for_word(&run, "waiting");
+		if (ygr_confine_signal(run.confined, SIGINT) < 0)
+			_exit(2);
+		run_wait(&run);
+		if (!WIFEXITED(run.status) || WEXITSTATUS(run.status) != 7)
+			_exit(3);
+		ygr_confine_free(run.confined);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	assert_false(any_cgroup_left());
+
+	pid = fork();
+	if (pid == 0) {
+		if (run_start(&run) < 0 || ygr_confine_self(true, &error) < 0)
+			_exit(1);
+		ygr_confine_free(run.confined); /* while it runs */
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	assert_false(any_cgroup_left());
+}
+
 /* The programs are taken from a directory that the confinement does not have, as root's ad-hoc tools are. */
 static int set_up(void **state)
 {
@@ -494,6 +537,9 @@ static int tear_down(void **state)
 	(void)state;
 	unlink(probe);
 	unlink(preload);
+	/* A caller without capabilities may not write to the root of a hierarchy: see cgroup.h. */
+	if (system("rmdir /sys/fs/cgroup/yagura-test /sys/fs/cgroup/*/yagura-test 2>/dev/null") < 0)
+		return -1;
 	return rmdir(directory);
 }
 
@@ -512,6 +558,7 @@ int main(void)
 	    cmocka_unit_test(test_free_while_running),
 	    cmocka_unit_test(test_no_mount_is_left),
 	    cmocka_unit_test(test_self),
+	    cmocka_unit_test(test_self_then_end),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
