@@ -193,6 +193,11 @@ static int add_groups(scmp_filter_ctx ctx, const struct group *groups, size_t co
 	return r;
 }
 
+static struct scmp_arg_cmp argument(unsigned index, enum scmp_compare how, uint64_t a, uint64_t b)
+{
+	return (struct scmp_arg_cmp){.arg = index, .op = how, .datum_a = a, .datum_b = b};
+}
+
 /* CALL passes when its argument INDEX equals one of VALUES. The kernel looks at 32 bits, so we compare
  * all 64. */
 static int add_values(scmp_filter_ctx ctx, int call, unsigned index, const uint32_t *values, size_t count)
@@ -200,17 +205,17 @@ static int add_values(scmp_filter_ctx ctx, int call, unsigned index, const uint3
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < count; i++)
-		r = seccomp_rule_add(ctx, ALLOW, call, 1, SCMP_CMP64(index, SCMP_CMP_EQ, values[i]));
+		r = seccomp_rule_add(ctx, ALLOW, call, 1, argument(index, SCMP_CMP_EQ, values[i], 0));
 	return r;
 }
 
 static int add_unix_only(scmp_filter_ctx ctx, int call)
 {
-	int r = seccomp_rule_add(ctx, ALLOW, call, 1, SCMP_A0_64(SCMP_CMP_EQ, AF_UNIX));
+	int r = seccomp_rule_add(ctx, ALLOW, call, 1, argument(0, SCMP_CMP_EQ, AF_UNIX, 0));
 
 	if (r == 0)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), call, 1,
-				     SCMP_A0_64(SCMP_CMP_NE, AF_UNIX));
+				     argument(0, SCMP_CMP_NE, AF_UNIX, 0));
 	return r;
 }
 
@@ -223,7 +228,7 @@ static int add_arguments(scmp_filter_ctx ctx)
 	/* clone3() has its flags behind a pointer; with the default ENOSYS the C library uses clone(). */
 	if (r == 0)
 		r = seccomp_rule_add(ctx, ALLOW, SCMP_SYS(clone), 1,
-				     SCMP_A0_64(SCMP_CMP_MASKED_EQ, CLONE_NAMESPACES, 0));
+				     argument(0, SCMP_CMP_MASKED_EQ, CLONE_NAMESPACES, 0));
 	if (r == 0)
 		r = add_values(ctx, SCMP_SYS(ioctl), 1, app_ioctls,
 			       sizeof(app_ioctls) / sizeof(*app_ioctls));

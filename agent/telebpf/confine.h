@@ -2,12 +2,12 @@
  * Confinement of one application: an uid of its own in new mount, PID, network, IPC, UTS, cgroup and time
  * namespaces, a read-only root, seccomp, cgroup limits, no new privileges. The only capability that survives
  * exec is CAP_SYS_RAWIO (ambient), which the shim needs to map address 0 and drops before any code of the
- * application runs; PID 1 of the namespace is a small init of ours that forwards signals, reaps and dies with
- * the session. The application's network namespace is empty, and AF_VSOCK, io_uring, ptrace, mremap of foreign
- * pages, userfaultfd, mount and module calls are denied.
+ * application runs; PID 1 of the namespace is a small init of ours that forwards signals, reaps and dies
+ * with the session. The application's network namespace is empty, and AF_VSOCK, io_uring, ptrace, mremap of
+ * foreign pages, userfaultfd, mount and module calls are denied.
  *
- * Everything is prepared in the child while the caller goes on serving: mounting the guest's files (guestfs.h)
- * needs answers from the caller's loop.
+ * Everything is prepared in the child while the caller goes on serving: mounting the guest's files
+ * (guestfs.h) needs answers from the caller's loop.
  */
 #pragma once
 
@@ -18,24 +18,25 @@
 #include "lib/base/error.h"
 
 struct ygr_confine_options {
-	const char *executable;     /* absolute path on the node */
-	const uint8_t *sha256;      /* 32 bytes the file must have (checked on the descriptor that is executed), or NULL */
+	const char *executable; /* absolute path on the node */
+	const uint8_t
+	    *sha256; /* 32 bytes the file must have (checked on the descriptor that is executed), or NULL */
 	char *const *argv;
-	char *const *envp;          /* complete; LD_PRELOAD and YAGURA_SHIM are added */
-	const char *shim;           /* absolute path of libyagura-shim.so, NULL for none */
+	char *const *envp; /* complete; LD_PRELOAD and YAGURA_SHIM are added */
+	const char *shim;  /* absolute path of libyagura-shim.so, NULL for none */
 	uid_t uid;
 	gid_t gid;
-	int stdout_fd, stderr_fd;   /* borrowed */
-	int local_fd;               /* the shim's end of the local socket; becomes YGR_LOCAL_FD */
-	int fuse_fd;                /* /dev/fuse opened by the caller, or -1 */
-	const char *cgroup;         /* relative name, e.g. "yagura/default-base-web-3-exec" */
-	uint64_t memory;            /* bytes, 0: no limit */
-	uint32_t cpu_milli;         /* thousandths of a CPU, 0: no limit */
-	uint32_t pids;              /* 0: no limit */
+	int stdout_fd, stderr_fd;    /* borrowed */
+	int local_fd;                /* the shim's end of the local socket; becomes YGR_LOCAL_FD */
+	int fuse_fd;                 /* /dev/fuse opened by the caller, or -1 */
+	const char *cgroup;          /* relative name, e.g. "yagura/default-base-web-3-exec" */
+	uint64_t memory;             /* bytes, 0: no limit */
+	uint32_t cpu_milli;          /* thousandths of a CPU, 0: no limit */
+	uint32_t pids;               /* 0: no limit */
 	int64_t monotonic_offset_ns; /* added to the node's CLOCK_MONOTONIC for the application */
 	int64_t boottime_offset_ns;
-	const char *hostname;       /* the guest's node name */
-	bool traced;                /* Shared: the caller is going to stop threads with ptrace (ring-shared.c) */
+	const char *hostname; /* the guest's node name */
+	bool traced;          /* Shared: the caller is going to stop threads with ptrace (ring-shared.c) */
 };
 
 /* What could be had on this node; reported in status. */
@@ -47,10 +48,11 @@ struct ygr_confine_features {
 struct ygr_confined;
 
 /*
- * Forks the init process and returns at once. ret->status_fd becomes readable when the application runs (EOF)
- * or when it could not be started (see ygr_confine_outcome()).
+ * Forks the init process and returns at once. ret->status_fd becomes readable when the application runs
+ * (EOF) or when it could not be started (see ygr_confine_outcome()).
  */
-int ygr_confine_start(const struct ygr_confine_options *options, struct ygr_confined **ret, struct ygr_error *error);
+int ygr_confine_start(const struct ygr_confine_options *options, struct ygr_confined **ret,
+		      struct ygr_error *error);
 
 int ygr_confine_status_fd(const struct ygr_confined *confined);
 /* After status_fd became readable: 0 when the application runs, else -errno with the step that failed. */
@@ -69,7 +71,7 @@ int ygr_confine_wait(struct ygr_confined *confined, int *ret_status);
 struct ygr_confined *ygr_confine_free(struct ygr_confined *confined);
 
 /*
- * Drops what the session itself does not need any more: capabilities (keeping CAP_SYS_PTRACE only when traced),
- * no_new_privs, a seccomp filter for its own loop. Call once the application runs.
+ * Drops what the session itself does not need any more: capabilities (keeping CAP_SYS_PTRACE only when
+ * traced), no_new_privs, a seccomp filter for its own loop. Call once the application runs.
  */
 int ygr_confine_self(bool traced, struct ygr_error *error);
