@@ -18,8 +18,9 @@
 #include "lib/base/log.h"
 
 #define QUEUE_BYTES (4u << 20)
-#define CHUNK_BYTES (256u << 10) /* more than the longest event: a line of 8 KiB, escaped, and its columns  \
-				  */
+#define CHUNK_BYTES                                                                                         \
+	(256u << 10) /* more than the longest event: a line of 8 KiB, escaped, and its columns              \
+		      */
 
 struct ygr_file_sink {
 	struct ygr_sink *sink;
@@ -78,25 +79,8 @@ static void rotate(struct ygr_file_sink *sink)
 			strerror(-r));
 }
 
-static void write_out(struct ygr_file_sink *sink, const char *data, size_t len)
+static void count_unwritten(struct ygr_file_sink *sink, const char *data, size_t len)
 {
-	if (sink->path && sink->max_bytes && sink->written && sink->written + len > sink->max_bytes)
-		rotate(sink);
-
-	while (len) {
-		ssize_t n = write(sink->fd, data, len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			break;
-		data += n;
-		len -= (size_t)n;
-		sink->written += (uint64_t)n;
-		sink->complained = false;
-	}
-	if (len == 0)
-		return;
-
 	if (!sink->complained)
 		ygr_log(YGR_LOG_WARNING, "events", "cannot write events to %s: %s",
 			sink->path ? sink->path : "the log", strerror(errno));
@@ -104,6 +88,55 @@ static void write_out(struct ygr_file_sink *sink, const char *data, size_t len)
 	for (size_t i = 0; i < len; i++)
 		if (data[i] == '\n')
 			atomic_fetch_add(&sink->unwritten, 1);
+}
+
+static void write_lines(struct ygr_file_sink *sink, const char *data, size_t len)
+{
+	while (len) {
+		ssize_t n = write(sink->fd, data, len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			count_unwritten(sink, data, len);
+			return;
+		}
+		data += n;
+		len -= (size_t)n;
+		sink->written += (uint64_t)n;
+		sink->complained = false;
+	}
+}
+
+/* How many bytes of whole lines still fit into the file; 0: none, rotate first. An empty file takes any
+ * line. */
+static size_t fitting(const struct ygr_file_sink *sink, const char *data, size_t len)
+{
+	if (!sink->path || !sink->max_bytes || sink->written + len <= sink->max_bytes)
+		return len;
+	size_t room = sink->written < sink->max_bytes ? (size_t)(sink->max_bytes - sink->written) : 0;
+	const char *last = room ? memrchr(data, '\n', room) : NULL;
+	if (!last && sink->written == 0)
+		last = memchr(data, '\n', len);
+	return last ? (size_t)(last - data) + 1 : 0;
+}
+
+/* DATA is whole lines. */
+static void write_out(struct ygr_file_sink *sink, const char *data, size_t len)
+{
+	while (len) {
+		size_t n = fitting(sink, data, len);
+		if (n == 0) {
+			rotate(sink);
+			if (sink->written) /* it could not be rotated: a large file is better than lost
+					      events */
+				n = len;
+			else
+				continue;
+		}
+		write_lines(sink, data, n);
+		data += n;
+		len -= n;
+	}
 }
 
 static void *run(void *user)

@@ -652,8 +652,7 @@ int ygr_application_start(struct ygr_telebpf *telebpf, const struct ygr_applicat
 	}
 	if (r == 0) {
 		init_lines(a);
-		a->dial =
-		    ygr_dial_start(telebpf, a->vm.address, YGR_PURPOSE_SESSION, prepare, on_dialled, a);
+		a->dial = ygr_dial_start(telebpf, &a->vm, YGR_PURPOSE_SESSION, prepare, on_dialled, a);
 		r = a->dial ? 0 : ygr_error_set(error, ENOMEM, "out of memory");
 	}
 	if (r < 0) {

@@ -222,7 +222,7 @@ static void dial_now(struct ygr_link *link)
 		return;
 	uv_timer_stop(&link->timer);
 	link->dial =
-	    ygr_dial_start(link->telebpf, link->target.address, YGR_PURPOSE_CONTROL, NULL, on_dialled, link);
+	    ygr_dial_start(link->telebpf, &link->target, YGR_PURPOSE_CONTROL, NULL, on_dialled, link);
 	if (link->dial)
 		link->references++;
 	else

@@ -22,6 +22,7 @@ struct ygr_dial {
 	uv_work_t work;
 	struct ygr_telebpf *telebpf;
 	char *address;
+	uint8_t vm[16];
 	enum ygr_purpose purpose;
 	int fd; /* result, -1 on failure */
 	json_t *welcome;
@@ -33,8 +34,8 @@ struct ygr_dial {
 	void *user;
 };
 
-/* Dials ADDRESS and authenticates for PURPOSE on a worker. ALSO may be NULL. NULL without memory. */
-struct ygr_dial *ygr_dial_start(struct ygr_telebpf *telebpf, const char *address, enum ygr_purpose purpose,
+/* Dials a guest and authenticates for PURPOSE on a worker. ALSO may be NULL. NULL without memory. */
+struct ygr_dial *ygr_dial_start(struct ygr_telebpf *telebpf, const struct ygr_link_target *target, enum ygr_purpose purpose,
 				int (*also)(struct ygr_dial *dial), void (*done)(struct ygr_dial *dial),
 				void *user);
 struct ygr_dial *ygr_dial_free(struct ygr_dial *dial);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/base/uuid.h"
 #include "lib/wire/transport.h"
 
 #define DIAL_TIMEOUT_MS      5000
@@ -129,7 +130,7 @@ static void dial_work(uv_work_t *work)
 	int r = ygr_transport_dial(dial->address, dial->telebpf->hvsock_root, DIAL_TIMEOUT_MS, &dial->fd,
 				   &dial->error);
 	if (r == 0)
-		r = ygr_handshake_node(dial->fd, dial->purpose, dial->telebpf->identity,
+		r = ygr_handshake_node(dial->fd, dial->purpose, dial->vm, dial->telebpf->identity,
 				       HANDSHAKE_TIMEOUT_MS, &text, &dial->error);
 	if (r == 0) {
 		json_error_t where;
@@ -154,9 +155,9 @@ static void dial_done(uv_work_t *work, int status)
 	dial->done(dial);
 }
 
-struct ygr_dial *ygr_dial_start(struct ygr_telebpf *telebpf, const char *address, enum ygr_purpose purpose,
-				int (*also)(struct ygr_dial *dial), void (*done)(struct ygr_dial *dial),
-				void *user)
+struct ygr_dial *ygr_dial_start(struct ygr_telebpf *telebpf, const struct ygr_link_target *target,
+				enum ygr_purpose purpose, int (*also)(struct ygr_dial *dial),
+				void (*done)(struct ygr_dial *dial), void *user)
 {
 	struct ygr_dial *dial = calloc(1, sizeof(*dial));
 	if (!dial)
@@ -164,8 +165,9 @@ struct ygr_dial *ygr_dial_start(struct ygr_telebpf *telebpf, const char *address
 	*dial = (struct ygr_dial){
 	    .telebpf = telebpf, .purpose = purpose, .fd = -1, .also = also, .done = done, .user = user};
 	dial->work.data = dial;
-	dial->address = strdup(address);
-	if (!dial->address || uv_queue_work(telebpf->loop, &dial->work, dial_work, dial_done) < 0)
+	dial->address = strdup(target->address);
+	if (!dial->address || ygr_uuid_parse(target->uuid, dial->vm) < 0 ||
+	    uv_queue_work(telebpf->loop, &dial->work, dial_work, dial_done) < 0)
 		return ygr_dial_free(dial);
 	return dial;
 }
@@ -188,6 +190,8 @@ const char *ygr_dial_reason(int code)
 	case EKEYREJECTED:
 	case EKEYEXPIRED:
 		return "NodeNotTrusted";
+	case ENOTUNIQ:
+		return "WrongGuest";
 	case EACCES:
 	case EPERM:
 		return "ForbiddenByOwner";

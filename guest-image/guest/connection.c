@@ -74,8 +74,8 @@ int ygr_guest_connection_run(int fd, int server_fd, const struct ygr_guest_setup
 	if (!welcome)
 		return EXIT_FAILURE;
 
-	int r = ygr_handshake_guest(fd, setup->root, setup->boot_id, welcome, &ygr_crypto_sodium,
-				    YGR_HANDSHAKE_MS, &purpose, &error);
+	int r = ygr_handshake_guest(fd, setup->root, setup->boot_id, setup->has_vm ? setup->vm : NULL,
+				    welcome, &ygr_crypto_sodium, YGR_HANDSHAKE_MS, &purpose, &error);
 	if (r < 0) {
 		ygr_log(quiet ? YGR_LOG_DEBUG : YGR_LOG_WARNING, "guest", "a connection was turned away: %s",
 			error.code ? error.message : strerror(-r));

@@ -14,6 +14,8 @@ struct ygr_guest_setup {
 	const struct ygr_guest_facts *facts;
 	uint8_t root[32];
 	uint8_t boot_id[16];
+	uint8_t vm[16];
+	bool has_vm; /* the firmware tells the VM's UUID */
 };
 
 /*

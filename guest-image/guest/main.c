@@ -150,6 +150,7 @@ static int serve(const struct options *options, struct ygr_guest_config *config,
 	r = ygr_guest_boot_id(setup.boot_id);
 	if (r < 0)
 		return ygr_error_set(error, -r, "the boot id cannot be read (is /proc mounted?)");
+	setup.has_vm = ygr_guest_vm(setup.vm) == 0;
 	r = ygr_guest_config_read(options->config, config);
 	if (r < 0)
 		return ygr_error_set(error, -r, "%s: %s", options->config, strerror(-r));

@@ -1,7 +1,6 @@
 /* The session's loop; see session.h. */
 #include "guest-image/guest/session.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 
 #include "guest-image/guest/ask.h"
 #include "guest-image/guest/cpus.h"
+#include "guest-image/guest/welcome.h"
 #include "lib/base/log.h"
 
 #define EVENTS_AT_ONCE 32
@@ -19,23 +19,12 @@
 #define FALLBACK_MS   100
 #define LAST_WORDS_MS 200
 
-static void read_vm(char *out, size_t size)
-{
-	int fd = open("/sys/class/dmi/id/product_uuid", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? 0 : read(fd, out, size - 1);
-	if (fd >= 0)
-		close(fd);
-	while (n > 0 && isspace((unsigned char)out[n - 1]))
-		n--;
-	out[n < 0 ? 0 : n] = '\0';
-}
-
 int ygr_guest_session_init(struct ygr_guest_session *session, int fd, int server_fd,
 			   const struct ygr_guest_config *config, const uint8_t root[32])
 {
 	*session = (struct ygr_guest_session){
 	    .server_fd = server_fd, .config = config, .root = root, .epoll_fd = -1, .timer_fd = -1};
-	read_vm(session->vm, sizeof(session->vm));
+	ygr_guest_vm_text(session->vm);
 	ygr_guest_handles_init(&session->handles, config->handles, ygr_guest_cpus_possible());
 	ygr_guest_names_init(&session->names, &session->handles);
 

@@ -26,14 +26,21 @@ struct ygr_guest_facts {
 
 int ygr_guest_boot_id(uint8_t ret_id[16])
 {
-	char text[64], digits[33];
-	size_t n = 0;
+	char text[64];
 	ygr_guest_read_line("/proc/sys/kernel/random/boot_id", text, sizeof(text));
-	for (const char *at = text; *at && n < 32; at++)
-		if (*at != '-')
-			digits[n++] = *at;
-	digits[n] = '\0';
-	return ygr_hex_decode(digits, ret_id, 16);
+	return ygr_uuid_parse(text, ret_id);
+}
+
+void ygr_guest_vm_text(char out[YGR_UUID_TEXT_BYTES])
+{
+	ygr_guest_read_line("/sys/class/dmi/id/product_uuid", out, YGR_UUID_TEXT_BYTES);
+}
+
+int ygr_guest_vm(uint8_t ret_uuid[16])
+{
+	char text[YGR_UUID_TEXT_BYTES];
+	ygr_guest_vm_text(text);
+	return ygr_uuid_parse(text, ret_uuid) < 0 ? -ENODATA : 0;
 }
 
 static void digest_btf(struct ygr_guest_facts *facts)

@@ -3,8 +3,16 @@
 
 #include <stdint.h>
 
+#include "lib/base/uuid.h"
+
 /* 16 bytes of /proc/sys/kernel/random/boot_id: 0 or negative errno. */
 int ygr_guest_boot_id(uint8_t ret_id[16]);
+
+/*
+ * The VM's UUID from the firmware as text ("" where there is none), and as 16 bytes: 0, -ENODATA.
+ */
+void ygr_guest_vm_text(char out[YGR_UUID_TEXT_BYTES]);
+int ygr_guest_vm(uint8_t ret_uuid[16]);
 
 struct ygr_guest_facts; /* what does not change while the guest runs, measured once */
 

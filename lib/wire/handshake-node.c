@@ -18,7 +18,7 @@
 static int refusal_code(uint32_t code)
 {
 	static const uint16_t known[] = {EACCES, EKEYREJECTED, EKEYEXPIRED, EPROTO,
-					 EMFILE, EMSGSIZE,     ETIMEDOUT};
+					 EMFILE, ENOTUNIQ,     EMSGSIZE,    ETIMEDOUT};
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (code == known[i])
 			return (int)code;
@@ -64,11 +64,13 @@ static int prove(int fd, const struct ygr_hello *hello, const struct ygr_challen
 	return 0;
 }
 
-int ygr_handshake_node(int fd, enum ygr_purpose purpose, const struct ygr_identity *identity, int timeout_ms,
-		       char **ret_welcome, struct ygr_error *error)
+int ygr_handshake_node(int fd, enum ygr_purpose purpose, const uint8_t vm[16],
+		       const struct ygr_identity *identity, int timeout_ms, char **ret_welcome,
+		       struct ygr_error *error)
 {
 	int64_t deadline = ygr_deadline_in(timeout_ms);
 	struct ygr_hello hello = {.purpose = purpose};
+	memcpy(hello.vm, vm, sizeof(hello.vm));
 	int r = ygr_crypto_openssl.random(hello.node_nonce, sizeof(hello.node_nonce));
 	if (r < 0)
 		return ygr_error_set(error, -r, "no random numbers");

@@ -16,7 +16,7 @@
 
 #define REFUSAL_TIMEOUT_MS 200 /* who does not read why he was refused does not hold us up */
 
-_Static_assert(sizeof(struct ygr_hello) == 40 && sizeof(struct ygr_challenge) == 48 &&
+_Static_assert(sizeof(struct ygr_hello) == 56 && sizeof(struct ygr_challenge) == 48 &&
 		   sizeof(struct ygr_auth) == 256,
 	       "copied as bytes");
 
@@ -30,6 +30,7 @@ uint32_t ygr_auth_text(const struct ygr_hello *hello, const struct ygr_challenge
 	p = mempcpy(p, hello->node_nonce, sizeof(hello->node_nonce));
 	p = mempcpy(p, challenge->boot_id, sizeof(challenge->boot_id));
 	p = mempcpy(p, &hello->purpose, sizeof(hello->purpose));
+	p = mempcpy(p, hello->vm, sizeof(hello->vm));
 	return (uint32_t)(p - out);
 }
 
@@ -79,7 +80,7 @@ static int check_auth(const struct ygr_auth *auth, const struct ygr_hello *hello
 	return 0;
 }
 
-static int authenticate(int fd, const uint8_t root[32], const uint8_t boot_id[16],
+static int authenticate(int fd, const uint8_t root[32], const uint8_t boot_id[16], const uint8_t *vm,
 			const struct ygr_crypto *crypto, int64_t deadline, struct ygr_hello *ret_hello,
 			struct ygr_error *error)
 {
@@ -89,6 +90,9 @@ static int authenticate(int fd, const uint8_t root[32], const uint8_t boot_id[16
 		return r;
 	if (hello.purpose < YGR_PURPOSE_CONTROL || hello.purpose > YGR_PURPOSE_VIOLATIONS || hello.reserved)
 		return ygr_error_set(error, EPROTO, "unknown purpose %u", hello.purpose);
+
+	if (vm && memcmp(vm, hello.vm, sizeof(hello.vm)) != 0)
+		return ygr_error_set(error, ENOTUNIQ, "this is another VM than the one that was meant");
 
 	struct ygr_challenge challenge;
 	memcpy(challenge.boot_id, boot_id, sizeof(challenge.boot_id));
@@ -111,15 +115,15 @@ static int authenticate(int fd, const uint8_t root[32], const uint8_t boot_id[16
 	return 0;
 }
 
-int ygr_handshake_guest(int fd, const uint8_t root[32], const uint8_t boot_id[16], const char *welcome,
-			const struct ygr_crypto *crypto, int timeout_ms, enum ygr_purpose *ret_purpose,
-			struct ygr_error *error)
+int ygr_handshake_guest(int fd, const uint8_t root[32], const uint8_t boot_id[16], const uint8_t *vm,
+			const char *welcome, const struct ygr_crypto *crypto, int timeout_ms,
+			enum ygr_purpose *ret_purpose, struct ygr_error *error)
 {
 	int64_t deadline = ygr_deadline_in(timeout_ms);
 	struct ygr_error own =
 	    YGR_ERROR_INIT; /* the refusal needs a sentence also when the caller wants none */
 	struct ygr_hello hello = {0};
-	int r = authenticate(fd, root, boot_id, crypto, deadline, &hello, &own);
+	int r = authenticate(fd, root, boot_id, vm, crypto, deadline, &hello, &own);
 	if (r < 0) {
 		refuse(fd, &own);
 		return ygr_error_set(error, own.code, "%s", own.message);

@@ -73,6 +73,7 @@ enum ygr_message_type {
 struct ygr_hello {
 	uint32_t purpose; /* enum ygr_purpose */
 	uint32_t reserved;
+	uint8_t vm[16]; /* UUID of the VM that the node means, in the order of its text */
 	uint8_t node_nonce[32];
 };
 

@@ -1,5 +1,6 @@
 /* Starting yagura-guest and speaking to it; see guest-fixture.h. */
 #include "tests/guest-image/guest-fixture.h"
+#include "guest-image/guest/welcome.h"
 
 #include <errno.h>
 #include <linux/bpf.h>
@@ -80,12 +81,21 @@ int guest_connect(const struct guest *guest)
 	return fd;
 }
 
+/* What the guest program takes for its VM's UUID: this machine's, where it has one. */
+const uint8_t *guest_vm(void)
+{
+	static uint8_t uuid[16];
+	if (ygr_guest_vm(uuid) < 0)
+		memset(uuid, 0, sizeof(uuid));
+	return uuid;
+}
+
 int guest_dial(const struct guest *guest, enum ygr_purpose purpose)
 {
 	struct ygr_error error = YGR_ERROR_INIT;
 	char *welcome = NULL;
 	int fd = guest_connect(guest);
-	if (ygr_handshake_node(fd, purpose, guest->node, WAIT_MS, &welcome, &error) < 0)
+	if (ygr_handshake_node(fd, purpose, guest_vm(), guest->node, WAIT_MS, &welcome, &error) < 0)
 		fail_msg("handshake: %s", error.message);
 	assert_non_null(strstr(welcome, "\"program\":\"yagura-guest"));
 	free(welcome);

@@ -33,6 +33,7 @@ void guest_stop(struct guest *guest);
 /* A connection before its handshake. */
 int guest_connect(const struct guest *guest);
 /* The handshake for PURPOSE as the node: a connection. */
+const uint8_t *guest_vm(void);
 int guest_dial(const struct guest *guest, enum ygr_purpose purpose);
 
 /* One session as the node sees it. */

@@ -79,7 +79,8 @@ static void test_unknown_key(void **state)
 	struct ygr_identity *foreign = fixture_identity(&guest.keys, "node.key", "foreign.cert");
 	char *welcome = NULL;
 	int fd = guest_connect(&guest);
-	assert_true(ygr_handshake_node(fd, YGR_PURPOSE_SESSION, foreign, WAIT_MS, &welcome, &error) < 0);
+	assert_true(
+	    ygr_handshake_node(fd, YGR_PURPOSE_SESSION, guest_vm(), foreign, WAIT_MS, &welcome, &error) < 0);
 	assert_null(welcome);
 	assert_int_equal(error.code, EKEYREJECTED);
 	assert_true(closed_by_guest(fd, WAIT_MS));

@@ -37,7 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	enum ygr_purpose purpose = 0;
 	struct ygr_error error = YGR_ERROR_INIT;
-	int r = ygr_handshake_guest(pair[1], root, boot_id, "{}", &crypto, 1000, &purpose, &error);
+	int r = ygr_handshake_guest(pair[1], root, boot_id, NULL, "{}", &crypto, 1000, &purpose, &error);
 	if (r >= 0 || purpose != 0 || error.code != -r || !error.message[0])
 		abort();
 	close(pair[0]);

@@ -20,6 +20,7 @@
 #define TIMEOUT_MS 5000
 
 static const uint8_t boot_id[16] = "boot id 01234567";
+static const uint8_t vm[16] = {0x8f, 0x1b, [15] = 1};
 static const char welcome[] = "{\"program\":\"yagura-guest 0.1.0\"}";
 static struct fixture fixture;
 
@@ -37,8 +38,9 @@ struct guest {
 static void *guest_main(void *user)
 {
 	struct guest *guest = user;
-	guest->result = ygr_handshake_guest(guest->fd, guest->root, boot_id, welcome, &ygr_crypto_openssl,
-					    guest->timeout_ms, &guest->purpose, &guest->error);
+	guest->result =
+	    ygr_handshake_guest(guest->fd, guest->root, boot_id, vm, welcome, &ygr_crypto_openssl,
+				guest->timeout_ms, &guest->purpose, &guest->error);
 	close(guest->fd);
 	return NULL;
 }
@@ -69,7 +71,8 @@ static void test_good(void **state)
 		int fd = guest_start(&guest, TIMEOUT_MS);
 		struct ygr_error error = YGR_ERROR_INIT;
 		char *text = NULL;
-		assert_int_equal(ygr_handshake_node(fd, purpose, identity, TIMEOUT_MS, &text, &error), 0);
+		assert_int_equal(ygr_handshake_node(fd, purpose, vm, identity, TIMEOUT_MS, &text, &error),
+				 0);
 		assert_string_equal(text, welcome);
 		assert_int_equal(guest_join(&guest, fd), 0);
 		assert_int_equal(guest.purpose, purpose);
@@ -86,8 +89,8 @@ static void refused_with(const char *key, const char *cert, int code, const char
 	int fd = guest_start(&guest, TIMEOUT_MS);
 	struct ygr_error error = YGR_ERROR_INIT;
 	char *text = NULL;
-	assert_int_equal(ygr_handshake_node(fd, YGR_PURPOSE_SESSION, identity, TIMEOUT_MS, &text, &error),
-			 -code);
+	assert_int_equal(
+	    ygr_handshake_node(fd, YGR_PURPOSE_SESSION, vm, identity, TIMEOUT_MS, &text, &error), -code);
 	assert_null(text);
 	assert_int_equal(guest_join(&guest, fd), -code);
 	assert_non_null(strstr(guest.error.message, words));
@@ -177,7 +180,7 @@ struct refusal {
 
 /* What of an honest AUTH is replaced before it is signed: as when it had been made for another connection.
  */
-enum replay { REPLAY_NONE, REPLAY_GUEST_NONCE, REPLAY_NODE_NONCE, REPLAY_BOOT, REPLAY_PURPOSE };
+enum replay { REPLAY_NONE, REPLAY_GUEST_NONCE, REPLAY_NODE_NONCE, REPLAY_BOOT, REPLAY_PURPOSE, REPLAY_VM };
 
 static int try_replay(enum replay what)
 {
@@ -185,6 +188,7 @@ static int try_replay(enum replay what)
 	struct guest guest;
 	int fd = guest_start(&guest, TIMEOUT_MS);
 	struct ygr_hello hello = {.purpose = YGR_PURPOSE_SESSION, .node_nonce = {1, 2, 3}};
+	memcpy(hello.vm, vm, sizeof(vm));
 	struct ygr_challenge challenge;
 	assert_int_equal(ask(fd, YGR_MSG_HELLO, &hello, sizeof(hello), &challenge, sizeof(challenge)),
 			 YGR_MSG_CHALLENGE);
@@ -192,6 +196,7 @@ static int try_replay(enum replay what)
 	challenge.guest_nonce[31] ^= what == REPLAY_GUEST_NONCE;
 	challenge.boot_id[0] ^= what == REPLAY_BOOT;
 	hello.node_nonce[0] ^= what == REPLAY_NODE_NONCE;
+	hello.vm[15] ^= what == REPLAY_VM;
 	hello.purpose = what == REPLAY_PURPOSE ? YGR_PURPOSE_CONTROL : hello.purpose;
 	struct ygr_auth auth = {.cert = *ygr_identity_cert(identity)};
 	uint8_t text[YGR_AUTH_TEXT_BYTES];
@@ -216,6 +221,25 @@ static void test_replay(void **state)
 	assert_int_equal(try_replay(REPLAY_NODE_NONCE), -EKEYREJECTED);
 	assert_int_equal(try_replay(REPLAY_BOOT), -EKEYREJECTED);
 	assert_int_equal(try_replay(REPLAY_PURPOSE), -EKEYREJECTED);
+	assert_int_equal(try_replay(REPLAY_VM), -EKEYREJECTED);
+}
+
+/* A node that means another VM is told so before anything of it is believed. */
+static void test_another_vm(void **state)
+{
+	(void)state;
+	static const uint8_t other[16] = {9};
+	struct ygr_identity *identity = fixture_identity(&fixture, "node.key", "node.cert");
+	struct guest guest;
+	int fd = guest_start(&guest, TIMEOUT_MS);
+	struct ygr_error error = YGR_ERROR_INIT;
+	char *text = NULL;
+	assert_int_equal(
+	    ygr_handshake_node(fd, YGR_PURPOSE_CONTROL, other, identity, TIMEOUT_MS, &text, &error),
+	    -ENOTUNIQ);
+	assert_int_equal(guest_join(&guest, fd), -ENOTUNIQ);
+	assert_non_null(strstr(error.message, "another VM"));
+	ygr_identity_free(identity);
 }
 
 /* BYTES as the first thing the guest hears: its result; the refusal's code through ret_code. */
@@ -304,7 +328,7 @@ static int node_hears(uint16_t type, const void *payload, uint32_t len, struct y
 	if (type)
 		assert_int_equal(ygr_frame_send(pair[1], type, 0, payload, len, 100), 0);
 	char *text = NULL;
-	int r = ygr_handshake_node(pair[0], YGR_PURPOSE_CONTROL, identity, 200, &text, error);
+	int r = ygr_handshake_node(pair[0], YGR_PURPOSE_CONTROL, vm, identity, 200, &text, error);
 	assert_null(text);
 	close(pair[0]);
 	close(pair[1]);
@@ -391,6 +415,7 @@ int main(void)
 	    cmocka_unit_test(test_cert_times),
 	    cmocka_unit_test(test_cert_every_bit_counts),
 	    cmocka_unit_test(test_replay),
+	    cmocka_unit_test(test_another_vm),
 	    cmocka_unit_test(test_garbage),
 	    cmocka_unit_test(test_unauthenticated_bound),
 	    cmocka_unit_test(test_silence),
