@@ -93,7 +93,11 @@ static void on_changed(void *user, struct ygr_application *application)
 	ygr_reconcile_metrics_work(work);
 	if (last >= work->wanted->last_event + YGR_LAST_EVENT_S)
 		reconcile->dirty = true;
-	ygr_reconcile_soon(reconcile, reconcile->dirty ? YGR_PUBLISH_MS : 0);
+	/* New counters of what runs are no news to a pass, a new state is. */
+	if (work->state != YGR_WORK_RUNNING || ygr_application_state(application) != YGR_APPLICATION_RUNNING)
+		ygr_reconcile_soon(reconcile, 0);
+	else if (reconcile->dirty)
+		ygr_reconcile_soon(reconcile, YGR_PUBLISH_MS);
 }
 
 static uint64_t backoff_ms(unsigned failures)
