@@ -146,6 +146,19 @@ void client_ask(struct client *client, uint16_t type, const void *payload, size_
 	assert_int_equal(client->frame.id, id);
 }
 
+/* The machine's uuid, where it has one: the guest compares it with the grant's. */
+static const char *machine_uuid(void)
+{
+	static char uuid[64];
+	FILE *file = fopen("/sys/class/dmi/id/product_uuid", "r");
+	if (!file || !fgets(uuid, sizeof(uuid), file))
+		strcpy(uuid, "none");
+	if (file)
+		fclose(file);
+	uuid[strcspn(uuid, "\n")] = '\0';
+	return uuid;
+}
+
 int client_open(struct client *client, const struct guest *guest, const char *program, const char *fields)
 {
 	static uint8_t serial;
@@ -156,8 +169,8 @@ int client_open(struct client *client, const struct guest *guest, const char *pr
 	*client = (struct client){.id = {0x59, (uint8_t)getpid(), ++serial}};
 	client->fd = guest_dial(guest, YGR_PURPOSE_SESSION);
 	open.grant_length = (uint32_t)snprintf(
-	    json, sizeof(json), "{\"program\":\"%s\",\"vm\":\"none\",\"issuedAt\":1,\"notAfter\":%lld,%s}",
-	    program, (long long)time(NULL) + 60, fields);
+	    json, sizeof(json), "{\"program\":\"%s\",\"vm\":\"%s\",\"issuedAt\":1,\"notAfter\":%lld,%s}",
+	    program, machine_uuid(), (long long)time(NULL) + 60, fields);
 	memcpy(open.session_id, client->id, sizeof(open.session_id));
 	assert_int_equal(ygr_grant_sign(guest->node, json, open.grant_length, open.signature, NULL), 0);
 	memcpy(payload, &open, sizeof(open));
