@@ -16,7 +16,11 @@ import subprocess
 import tempfile
 import time
 
-from . import node
+from . import node, vsock
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("YAGURA_BUILD", ROOT / "build/dev"))
+KEYS = pathlib.Path(os.environ.get("YAGURA_KEYS", ROOT / "build/images/keys"))
 
 
 class AgentError(Exception):
@@ -37,17 +41,15 @@ class LocalConnection(http.client.HTTPConnection):
 
 
 class Agent:
-    """CONFIG: what agent.yaml holds beside what this class sets.
+    """BUILD: the build folder. KEYS: a folder of `yagura keys init` whose root.pub the guests have. CONFIG: what
+    agent.yaml holds beside or instead of what settings() says. MANIFESTS: {file name: text}."""
 
-    BUILD: the build folder. Keys: `folder/keys`, made by the caller or by make_keys() before start().
-    """
-
-    def __init__(self, build, config=None, manifests=None, folder=None):
+    def __init__(self, build=BUILD, keys=KEYS, config=None, manifests=None, folder=None):
         self.build = pathlib.Path(build).resolve()
+        self.keys = pathlib.Path(keys).resolve()
         self._own = folder is None
         self.folder = pathlib.Path(folder or tempfile.mkdtemp(prefix="yagura-agent."))
         self.manifests = self.folder / "manifests"
-        self.keys = self.folder / "keys"
         self.socket = self.folder / "agent.sock"
         self.log = self.folder / "agent.log"
         self.config = dict(config or {})
@@ -62,6 +64,16 @@ class Agent:
 
     def __exit__(self, *_):
         self.close()
+
+    def settings(self):
+        """agent.yaml: everything out of the build folder, everything of its own below the temporary one."""
+        return {
+            "node": "e2e", "manifests": str(self.manifests), "catalogue": [str(ROOT / "examples/catalogue.yaml")],
+            "hvsockRoot": str(vsock.SOCKETS), "listen": "Off", "socket": {"path": str(self.socket)},
+            "keys": {"key": str(self.keys / "node.key"), "cert": str(self.keys / "node.cert")},
+            "sessionProgram": str(self.build / "agent/telebpf/yagura-session"),
+            "shim": str(self.build / "libyagura-shim.so"), **self.config,
+        }
 
     @property
     def program(self):
@@ -78,7 +90,7 @@ class Agent:
     def start(self, timeout=20.0):
         """Starts it and waits until it answers on its socket."""
         settings = self.folder / "agent.yaml"
-        settings.write_text(json.dumps(self.config, indent=2))  # every JSON is YAML
+        settings.write_text(json.dumps(self.settings(), indent=2))  # every JSON is YAML
         self.socket.unlink(missing_ok=True)
         started = time.monotonic()
         with open(self.log, "ab") as output:
