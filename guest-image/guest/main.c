@@ -156,17 +156,17 @@ static int serve(const struct options *options, struct ygr_guest_config *config,
 		return ygr_error_set(error, -r, "%s: %s", options->config, strerror(-r));
 	if (config->broken.code)
 		ygr_log(YGR_LOG_ERROR, "guest", "no session will be let in: %s", config->broken.message);
+	r = ygr_guest_listen(options->listen, &fd, error);
+	if (r < 0)
+		return r;
 	mount_tracing();
 
 	struct ygr_guest_facts *facts = ygr_guest_facts_new();
 	if (!facts)
 		return ygr_error_set(error, ENOMEM, "out of memory");
 	setup.facts = facts;
-	r = ygr_guest_listen(options->listen, &fd, error);
-	if (r == 0) {
-		ygr_log(YGR_LOG_INFO, "guest", "listening at %s", options->listen);
-		r = ygr_guest_serve(fd, &setup, error);
-	}
+	ygr_log(YGR_LOG_INFO, "guest", "listening at %s", options->listen);
+	r = ygr_guest_serve(fd, &setup, error);
 	ygr_guest_facts_free(facts);
 	return r;
 }
