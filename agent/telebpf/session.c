@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -26,6 +27,7 @@
 
 #define COUNTERS_NS 1000000000ull
 #define STOP_NS     2000000000ull /* from SIGINT to SIGKILL */
+#define FUSE_MS     2             /* between looks at /dev/fuse before it is mounted */
 #define CONTROL_MAX (64u << 10)   /* one line of the agent */
 
 uint64_t ygr_session_now(void)
@@ -209,6 +211,22 @@ static void control_ready(void *user, uint32_t events)
 	}
 }
 
+/*
+ * /dev/fuse cannot be waited for before the application's side has mounted it: it reports an error and has
+ * no wait queue that epoll could join. So it is looked at again and again until then, a matter of
+ * milliseconds.
+ */
+static void watch_fuse(struct ygr_session *session)
+{
+	struct pollfd p = {.fd = ygr_guestfs_fd(session->guestfs), .events = POLLIN};
+
+	if (session->mounted || (poll(&p, 1, 0) == 1 && (p.revents & POLLERR)))
+		return;
+	session->mounted = true;
+	if (ygr_loop_add(&session->loop, &session->fuse, p.fd, EPOLLIN, fuse_ready, session) < 0)
+		ygr_session_fail(session, "LaunchFailed", "cannot watch the guest's files");
+}
+
 static int watch_all(struct ygr_session *session)
 {
 	int r = ygr_loop_add(&session->loop, &session->control, session->report.fd, EPOLLIN, control_ready,
@@ -217,9 +235,6 @@ static int watch_all(struct ygr_session *session)
 	if (r == 0)
 		r = ygr_loop_add(&session->loop, &session->channel_watch, ygr_channel_fd(session->channel),
 				 EPOLLIN, channel_ready, session);
-	if (r == 0)
-		r = ygr_loop_add(&session->loop, &session->fuse, ygr_guestfs_fd(session->guestfs), EPOLLIN,
-				 fuse_ready, session);
 	if (r == 0)
 		r = ygr_loop_add(&session->loop, &session->status, ygr_confine_status_fd(session->confined),
 				 EPOLLIN, status_ready, session);
@@ -308,6 +323,8 @@ static int timeout(const struct ygr_session *session)
 
 	if (session->again || (!session->killed && now < session->active_until))
 		return 0;
+	if (!session->mounted && !session->running && !session->killed)
+		return FUSE_MS;
 	for (unsigned i = 0; i < sizeof(moments) / sizeof(*moments); i++)
 		if (moments[i] && moments[i] < next)
 			next = moments[i];
@@ -329,6 +346,7 @@ static int run(struct ygr_session *session)
 			ygr_local_resume(session);
 		}
 		ygr_local_reap(session);
+		watch_fuse(session);
 		serve_rings(session);
 		tick(session, ygr_session_now());
 	}
