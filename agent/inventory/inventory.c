@@ -21,6 +21,7 @@ struct ygr_inventory {
 	struct ygr_inventory_handlers handlers;
 	struct ygr_vm_list known;
 	bool stopped;
+	char complaint[1024]; /* about two VMs of one name, logged last */
 
 	pthread_mutex_t lock; /* over the mailbox: */
 	struct ygr_vm_list mail;
@@ -67,7 +68,21 @@ static struct ygr_vm *find_name(const struct ygr_vm_list *list, size_t count, co
 	return NULL;
 }
 
-static void drop_conflicts(struct ygr_vm_list *list)
+/* Every snapshot has the conflict again; it is said when it is another one than before. */
+static void complain(struct ygr_inventory *inventory, const struct ygr_vm *first,
+		     const struct ygr_vm *second)
+{
+	char text[sizeof(inventory->complaint)];
+
+	snprintf(text, sizeof(text), "VMs %.200s and %.200s both claim to be %s/%s; the latter is left out",
+		 first->provider_name, second->provider_name, first->namespace_, first->name);
+	if (!strcmp(text, inventory->complaint))
+		return;
+	memcpy(inventory->complaint, text, sizeof(text));
+	ygr_log(YGR_LOG_WARNING, "inventory", "%s", text);
+}
+
+static void drop_conflicts(struct ygr_inventory *inventory, struct ygr_vm_list *list)
 {
 	size_t kept = 0;
 
@@ -79,9 +94,7 @@ static void drop_conflicts(struct ygr_vm_list *list)
 			list->items[kept++] = vm;
 			continue;
 		}
-		ygr_log(YGR_LOG_WARNING, "inventory", "VMs %s and %s both claim to be %s/%s; %s is left out",
-			other->provider_name, vm->provider_name, vm->namespace_, vm->name,
-			vm->provider_name);
+		complain(inventory, other, vm);
 		ygr_vm_free(vm);
 	}
 	list->count = kept;
@@ -97,7 +110,7 @@ static void compare(struct ygr_inventory *inventory, struct ygr_vm_list *fresh)
 {
 	struct ygr_vm_list old = inventory->known;
 
-	drop_conflicts(fresh);
+	drop_conflicts(inventory, fresh);
 	for (size_t i = 0; i < old.count; i++) {
 		struct ygr_vm **now = find_uuid(fresh, old.items[i]->uuid);
 		if (!now || renamed(*now, old.items[i]))

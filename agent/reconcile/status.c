@@ -20,8 +20,6 @@ static const char *said(const json_t *welcome, const char *key, char out[WORD_MA
 	const char *text = json_string_value(json_object_get(welcome, key));
 
 	if (!text)
-		text = json_string_value(json_object_get(json_object_get(welcome, "uname"), key));
-	if (!text)
 		return NULL;
 	size_t i = 0;
 	for (; text[i] && i < WORD_MAX; i++)

@@ -151,9 +151,10 @@ static void test_lifecycle(void **state)
 	finish(&f, inventory);
 }
 
+/* What cannot be connected to is tried again, and found once it is there. */
 static void test_away(void **state)
 {
-	const struct ygr_libvirt_options options = {"test:///nonexistent.xml", "/nonexistent"};
+	const struct ygr_libvirt_options options = {"test:///tmp/yagura-libvirt-away.xml", "/nonexistent"};
 	struct ygr_error error = YGR_ERROR_INIT;
 	struct ygr_inventory *inventory;
 	struct fixture f = {0};
@@ -164,7 +165,15 @@ static void test_away(void **state)
 	assert_int_equal(
 	    ygr_inventory_start(&f.loop, &ygr_inventory_libvirt, &options, &handlers, &inventory, &error),
 	    0);
+	unlink("/tmp/yagura-libvirt-away.xml");
 	wait_for(&f, "connected=0 ");
+	FILE *file = fopen("/tmp/yagura-libvirt-away.xml", "w");
+	assert_non_null(file);
+	fputs(node, file);
+	fclose(file);
+	wait_for(&f, "+default/web Running");
+	wait_for(&f, "connected=1");
+	unlink("/tmp/yagura-libvirt-away.xml");
 	finish(&f, inventory);
 }
 
