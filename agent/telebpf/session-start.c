@@ -257,6 +257,9 @@ int ygr_session_start(struct ygr_session *session)
 		fcntl(fd, F_SETFD, FD_CLOEXEC);
 	if (read_config(session, &error) < 0 || parse_grant(session, &error) < 0)
 		return fail(session, "ProtocolError", &error);
+	/* Mapping guest pages into the application is not built; `started` says what was done instead. */
+	if (session->config.delivery == YGR_DELIVERY_SHARED)
+		session->config.delivery = YGR_DELIVERY_COPIED;
 	r = open_session(session);
 	if (r < 0)
 		return r;
