@@ -151,7 +151,7 @@ static int read_file(const char *path, struct ygr_guest_config *config, struct y
 
 int ygr_guest_config_read(const char *path, struct ygr_guest_config *ret_config)
 {
-	struct ygr_guest_config config = {.max_sessions = 16, .handles = 1024, .memory = 64u << 20};
+	struct ygr_guest_config config = {.max_sessions = 16, .handles = 1024, .memory = 256u << 20};
 	struct ygr_error error = YGR_ERROR_INIT;
 
 	int r = read_file(path, &config, &error);

@@ -6,7 +6,7 @@
  *     adhoc: false       programs that are not in the node's catalogue ("adhoc:PATH")
  *     allow: {...}       the fields of lib/wire/grant.h; absent lists allow what the catalogue entry allows
  *   limits:
- *     memory: 64Mi       of each session: its process, and the maps and rings that it makes
+ *     memory: 256Mi      of each session: its process, and what the maps and rings that it makes may grow to
  *     handles: 1024      descriptors of each session
  */
 #pragma once

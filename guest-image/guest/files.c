@@ -216,6 +216,24 @@ static int find_file(struct ygr_guest_session *session, const struct ygr_file_io
 	return slot->fd;
 }
 
+/*
+ * Reads LENGTH bytes at OFFSET, fewer only at the end: sysfs gives at most a page at a time and seq files
+ * what they like, but a short answer means the end to the file system on the node.
+ */
+static ssize_t read_at(int fd, uint8_t *bytes, size_t length, uint64_t offset)
+{
+	size_t done = 0;
+	while (done < length) {
+		ssize_t n = pread(fd, bytes + done, length - done, (off_t)(offset + done));
+		if (n < 0 && done == 0)
+			return -1;
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
 /* Files were opened with O_NONBLOCK: trace_pipe without data says EAGAIN rather than stop the session. */
 static int read_file(struct ygr_guest_session *session, uint32_t id, const struct ygr_file_io *io)
 {
@@ -229,7 +247,7 @@ static int read_file(struct ygr_guest_session *session, uint32_t id, const struc
 	if (!payload)
 		return ygr_guest_session_status(session, YGR_MSG_FILE_DATA, id, -ENOMEM, NULL, 0);
 	ssize_t n = io->offset == UINT64_MAX ? read(fd, bytes, io->length)
-					     : pread(fd, bytes, io->length, (off_t)io->offset);
+					     : read_at(fd, bytes, io->length, io->offset);
 	return ygr_guest_session_status(session, YGR_MSG_FILE_DATA, id, n < 0 ? -errno : n, bytes,
 					n > 0 ? (size_t)n : 0);
 }

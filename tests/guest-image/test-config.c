@@ -33,7 +33,7 @@ static void test_defaults(void **state)
 	assert_non_null(config.allow);
 	assert_int_equal(config.max_sessions, 16);
 	assert_int_equal(config.handles, 1024);
-	assert_int_equal(config.memory, 64u << 20);
+	assert_int_equal(config.memory, 256u << 20);
 	assert_false(config.adhoc);
 	read_text("");
 	assert_int_equal(config.broken.code, 0);
