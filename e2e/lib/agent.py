@@ -108,7 +108,7 @@ class Agent:
         if self.process.poll() is not None:
             raise AgentError(f"yagura-agent ended with {self.process.returncode}: {self.words(5)}")
         try:
-            self.get("/v1/status")
+            self.get("/v1/vms")
             return True
         except OSError:
             return False
