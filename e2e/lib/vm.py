@@ -48,6 +48,7 @@ class Guest:
         self.folder = node.RUN / name
         self.accel = self.accel_why = None
         self.boot_seconds = None
+        self._mine = False  # a domain of this name that was there before is somebody else's
         self._device = None
         self._shell = shell.Shell(str(self.folder / "shell.sock"))
         self._libvirt = None
@@ -79,6 +80,7 @@ class Guest:
     def _boot(self, timeout):
         if self.state() != "gone":
             raise node.NodeError(f"the domain {self.domain} is there already: e2e/vm stop {self.name}")
+        self._mine = True
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(mode=0o755, parents=True)
         for file in ("vmlinuz", "initrd.img"):
@@ -100,13 +102,14 @@ class Guest:
     def close(self):
         """Puts everything away, whatever state it is in; does nothing to a machine that is kept."""
         self._shell.close()
-        if not self.keep:
+        if not self.keep and self._mine:
             if self._libvirt is not None and self.state() != "gone":
                 node.virsh("destroy", self.domain, check=False)
             if self._device is not None:
                 self._device.stop()
                 self._device = None
             shutil.rmtree(self.folder, ignore_errors=True)
+            self._mine = False
         elif self._device is not None:
             self._device.leave()
         if self._libvirt is not None:
@@ -284,6 +287,14 @@ def clean():
             put_away(note.parent.name)
             gone.append(note.parent.name)
     return gone
+
+
+def belongs(name, owner):
+    """Was the machine NAME started for the process OWNER?"""
+    try:
+        return json.loads((node.RUN / name / "note.json").read_text())["owner"] == owner
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def put_away(name):
