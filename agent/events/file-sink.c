@@ -19,7 +19,8 @@
 
 #define QUEUE_BYTES (4u << 20)
 #define CHUNK_BYTES                                                                                         \
-	(256u << 10) /* more than the longest event: a line of 8 KiB, escaped, and its columns              \
+	(256u                                                                                               \
+	 << 10) /* more than the longest event: a line of 8 KiB, escaped, and its columns              \
 		      */
 
 struct ygr_file_sink {

@@ -12,7 +12,8 @@
 #include "lib/base/buf.h"
 #include "lib/base/text.h"
 
-#define QUEUE_BYTES (8u << 20) /* the loop stops reading the application at 1 MiB; this is the hard bound   \
+#define QUEUE_BYTES                                                                                         \
+	(8u << 20)             /* the loop stops reading the application at 1 MiB; this is the hard bound   \
 				*/
 #define DATA_BYTES (16u << 10) /* of output in one record */
 

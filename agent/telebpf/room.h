@@ -35,9 +35,9 @@ struct ygr_dial {
 };
 
 /* Dials a guest and authenticates for PURPOSE on a worker. ALSO may be NULL. NULL without memory. */
-struct ygr_dial *ygr_dial_start(struct ygr_telebpf *telebpf, const struct ygr_link_target *target, enum ygr_purpose purpose,
-				int (*also)(struct ygr_dial *dial), void (*done)(struct ygr_dial *dial),
-				void *user);
+struct ygr_dial *ygr_dial_start(struct ygr_telebpf *telebpf, const struct ygr_link_target *target,
+				enum ygr_purpose purpose, int (*also)(struct ygr_dial *dial),
+				void (*done)(struct ygr_dial *dial), void *user);
 struct ygr_dial *ygr_dial_free(struct ygr_dial *dial);
 
 /* CamelCase reason for an error of dialling or of the guest's refusal. */

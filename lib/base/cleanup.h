@@ -25,7 +25,7 @@ static inline void ygr_closep(int *fd)
 	}
 }
 
-#define _cleanup_free_ _cleanup_(ygr_freep)
+#define _cleanup_free_  _cleanup_(ygr_freep)
 #define _cleanup_close_ _cleanup_(ygr_closep)
 
 /* The value of *p, leaving NULL behind. */

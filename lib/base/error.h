@@ -22,7 +22,7 @@ struct ygr_error {
  * can end with `return ygr_error_set(error, EINVAL, "...")`.
  */
 int ygr_error_set(struct ygr_error *error, int code, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+    __attribute__((format(printf, 3, 4)));
 
 /* Puts "PREFIX: " before the message; for adding the name of what was being done. Returns -error->code. */
 int ygr_error_prefix(struct ygr_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));

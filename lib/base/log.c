@@ -57,11 +57,12 @@ static size_t compose(char *line, size_t size, enum ygr_log_level level, const c
 		struct tm tm;
 		clock_gettime(CLOCK_REALTIME, &ts);
 		gmtime_r(&ts.tv_sec, &tm);
-		n = snprintf(line, size,
-			     "{\"time\":\"%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ\",\"level\":\"%s\",\"room\":\"%s\","
-			     "\"message\":\"",
-			     tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
-			     ts.tv_nsec / 1000000, level_names[level], room);
+		n = snprintf(
+		    line, size,
+		    "{\"time\":\"%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ\",\"level\":\"%s\",\"room\":\"%s\","
+		    "\"message\":\"",
+		    tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
+		    ts.tv_nsec / 1000000, level_names[level], room);
 	} else if (under_systemd) {
 		n = snprintf(line, size, "<%d>%s: ", syslog_levels[level], room);
 	} else {

@@ -16,7 +16,7 @@ void ygr_log_init(enum ygr_log_level max_level, enum ygr_log_format format);
 
 /* ROOM names the part that speaks, e.g. "inventory". */
 void ygr_log(enum ygr_log_level level, const char *room, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+    __attribute__((format(printf, 3, 4)));
 
 /* "error", "warning", "info", "debug" to its level; false when WORD is none of them. */
 bool ygr_log_level_parse(const char *word, enum ygr_log_level *ret_level);

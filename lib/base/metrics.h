@@ -19,9 +19,9 @@ struct ygr_metrics *ygr_metrics_new(void);
 struct ygr_metrics *ygr_metrics_free(struct ygr_metrics *metrics);
 
 /* NAME without _total (counters get it); LABELS: NULL-terminated names, at most 6. BUCKETS for histograms. */
-struct ygr_metric *ygr_metric_declare(struct ygr_metrics *metrics, enum ygr_metric_type type, const char *name,
-				      const char *help, const char *const *labels, const double *buckets,
-				      unsigned bucket_count, unsigned max_samples);
+struct ygr_metric *ygr_metric_declare(struct ygr_metrics *metrics, enum ygr_metric_type type,
+				      const char *name, const char *help, const char *const *labels,
+				      const double *buckets, unsigned bucket_count, unsigned max_samples);
 
 /* VALUES: as many as there are labels. */
 void ygr_metric_add(struct ygr_metric *metric, double amount, const char *const *values);

@@ -16,11 +16,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define YGR_FRAME_MAGIC      0x31524759u /* "YGR1" in memory */
-#define YGR_FRAME_VERSION    1
-#define YGR_FRAME_HEADER     16
-#define YGR_FRAME_MAX_HELLO  (64u << 10) /* until the peer is authenticated */
-#define YGR_FRAME_MAX        (24u << 20) /* a PROG_LOAD of a million instructions, or its 16 MiB log */
+#define YGR_FRAME_MAGIC     0x31524759u /* "YGR1" in memory */
+#define YGR_FRAME_VERSION   1
+#define YGR_FRAME_HEADER    16
+#define YGR_FRAME_MAX_HELLO (64u << 10) /* until the peer is authenticated */
+#define YGR_FRAME_MAX       (24u << 20) /* a PROG_LOAD of a million instructions, or its 16 MiB log */
 
 struct ygr_frame {
 	uint16_t type;

@@ -22,7 +22,8 @@
 #include "lib/wire/evp.h"
 
 #define LINE_MAX_BYTES                                                                                      \
-	(sizeof(struct ygr_cert) / 3 * 4 + 2) /* the longest line that a key file may hold                  \
+	(sizeof(struct ygr_cert) / 3 * 4 +                                                                  \
+	 2) /* the longest line that a key file may hold                  \
 					       */
 #define DAY_SECONDS  86400
 #define SKEW_SECONDS 3600 /* a guest's clock may be behind the node's */

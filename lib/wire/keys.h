@@ -41,5 +41,5 @@ int ygr_identity_sign(const struct ygr_identity *identity, const void *message, 
  * Signs a grant (LEN bytes of JSON, byte for byte as they will be sent) as signed.h says: 0, -EACCES when the
  * identity's certificate lacks usage CATALOGUE, -EMSGSIZE, -ENOMEM. Safe from several threads.
  */
-int ygr_grant_sign(const struct ygr_identity *identity, const void *json, size_t len, uint8_t ret_signature[64],
-		   struct ygr_error *error);
+int ygr_grant_sign(const struct ygr_identity *identity, const void *json, size_t len,
+		   uint8_t ret_signature[64], struct ygr_error *error);
