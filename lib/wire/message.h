@@ -21,6 +21,7 @@ enum ygr_purpose { YGR_PURPOSE_CONTROL = 1, YGR_PURPOSE_SESSION = 2, YGR_PURPOSE
 #define YGR_REFUSED_NOTICE 0u          /* id of a REFUSED after OPENED: the session goes on */
 #define YGR_REFUSED_FINAL  0xffffffffu /* id of a REFUSED after OPENED: the sender closes */
 
+/* clang-format off: one message a line */
 enum ygr_message_type {
 	/* handshake */
 	YGR_MSG_HELLO = 1,     /* n>g struct ygr_hello */
@@ -78,6 +79,7 @@ enum ygr_message_type {
 	/* shim and session only (agent/telebpf/local.h) */
 	YGR_MSG_LOCAL_FIRST = 128,
 };
+/* clang-format on */
 
 struct ygr_hello {
 	uint32_t purpose; /* enum ygr_purpose */
