@@ -21,60 +21,52 @@ enum ygr_purpose { YGR_PURPOSE_CONTROL = 1, YGR_PURPOSE_SESSION = 2, YGR_PURPOSE
 #define YGR_REFUSED_NOTICE 0u          /* id of a REFUSED after OPENED: the session goes on */
 #define YGR_REFUSED_FINAL  0xffffffffu /* id of a REFUSED after OPENED: the sender closes */
 
-/* clang-format off: one message a line */
+/* One message a line. */
+/* clang-format off */
 enum ygr_message_type {
 	/* handshake */
 	YGR_MSG_HELLO = 1,     /* n>g struct ygr_hello */
 	YGR_MSG_CHALLENGE = 2, /* g>n struct ygr_challenge */
 	YGR_MSG_AUTH = 3,      /* n>g struct ygr_auth */
 	YGR_MSG_WELCOME = 4,   /* g>n JSON: the guest, see docs/protocol.md */
-	YGR_MSG_REFUSED = 5, /* either: struct ygr_refused and UTF-8 text; ends the connection, see above */
+	YGR_MSG_REFUSED = 5,   /* either: struct ygr_refused and UTF-8 text; ends the connection, see above */
 
 	/* control connection */
-	YGR_MSG_PING = 16, /* n>g empty */
-	YGR_MSG_PONG = 17, /* g>n struct ygr_pong */
-	YGR_MSG_RELEASE =
-	    18, /* n>g struct ygr_release: these sessions' shared pages are unmapped on the node */
+	YGR_MSG_PING = 16,    /* n>g empty */
+	YGR_MSG_PONG = 17,    /* g>n struct ygr_pong */
+	YGR_MSG_RELEASE = 18, /* n>g struct ygr_release: these sessions' shared pages are unmapped on the node */
 	YGR_MSG_RELEASED = 19, /* g>n empty */
 
 	/* session connection: node to guest unless said otherwise */
-	YGR_MSG_OPEN = 32,   /* struct ygr_open, certificate, signature, grant JSON */
-	YGR_MSG_OPENED = 33, /* g>n empty */
-	YGR_MSG_CALL = 34,   /* call.h; also shim > session */
-	YGR_MSG_REPLY = 35,  /* call.h; g>n and session > shim */
-	YGR_MSG_HANDLE_CLOSE =
-	    36, /* struct ygr_handle_close; id 0, posted without waiting; also shim > session */
+	YGR_MSG_OPEN = 32,         /* struct ygr_open, certificate, signature, grant JSON */
+	YGR_MSG_OPENED = 33,       /* g>n empty */
+	YGR_MSG_CALL = 34,         /* call.h; also shim > session */
+	YGR_MSG_REPLY = 35,        /* call.h; g>n and session > shim */
+	YGR_MSG_HANDLE_CLOSE = 36, /* struct ygr_handle_close; id 0, posted without waiting; also shim > session */
 
-	YGR_MSG_RING_OPEN = 48,   /* struct ygr_ring_open */
-	YGR_MSG_RING_OPENED = 49, /* g>n struct ygr_ring_opened, then its page runs */
-	YGR_MSG_RING_ARM =
-	    50, /* struct ygr_ring_position, posted: consumed up to here, tell me when there is more */
-	YGR_MSG_RING_READY =
-	    51, /* g>n struct ygr_ring_position, id 0: producer is here; sent once for each ARM */
-	YGR_MSG_RING_CONSUMED =
-	    52, /* struct ygr_ring_position, posted: consumed up to here, no notice wanted */
+	YGR_MSG_RING_OPEN = 48,    /* struct ygr_ring_open */
+	YGR_MSG_RING_OPENED = 49,  /* g>n struct ygr_ring_opened, then its page runs */
+	YGR_MSG_RING_ARM = 50,     /* struct ygr_ring_position, posted: consumed up to here, tell me when there is more */
+	YGR_MSG_RING_READY = 51,   /* g>n struct ygr_ring_position, id 0: producer is here; sent once for each ARM */
+	YGR_MSG_RING_CONSUMED = 52,/* struct ygr_ring_position, posted: consumed up to here, no notice wanted */
 	YGR_MSG_RING_RECORDS = 53, /* g>n struct ygr_ring_records and bytes, id 0: only in Stream */
-	YGR_MSG_RING_CLOSE = 54, /* struct ygr_handle_close, posted: unmapped on the node, guest may unpin */
+	YGR_MSG_RING_CLOSE = 54,   /* struct ygr_handle_close, posted: unmapped on the node, guest may unpin */
 
-	YGR_MSG_MEM_OPEN = 56,   /* struct ygr_mem: map bytes [offset, offset+length) of an mmapable array */
-	YGR_MSG_MEM_OPENED = 57, /* g>n struct ygr_ring_opened, page runs (empty in Stream) */
-	YGR_MSG_MEM_READ = 58,   /* struct ygr_mem; answered by MEM_DATA */
-	YGR_MSG_MEM_WRITE = 59,  /* struct ygr_mem and bytes; answered by MEM_DATA without bytes */
-	YGR_MSG_MEM_DATA = 60,   /* g>n struct ygr_status and bytes */
+	YGR_MSG_MEM_OPEN = 56,  /* struct ygr_mem: map bytes [offset, offset+length) of an mmapable array */
+	YGR_MSG_MEM_OPENED = 57,/* g>n struct ygr_ring_opened, page runs (empty in Stream) */
+	YGR_MSG_MEM_READ = 58,  /* struct ygr_mem; answered by MEM_DATA */
+	YGR_MSG_MEM_WRITE = 59, /* struct ygr_mem and bytes; answered by MEM_DATA without bytes */
+	YGR_MSG_MEM_DATA = 60,  /* g>n struct ygr_status and bytes */
 
-	YGR_MSG_FILE_STAT = 64, /* NUL-terminated path; answered by FILE_ATTR */
-	YGR_MSG_FILE_ATTR = 65, /* g>n struct ygr_file_attr */
-	YGR_MSG_FILE_LIST = 66, /* path; answered by FILE_NAMES */
-	YGR_MSG_FILE_NAMES =
-	    67, /* g>n struct ygr_status, then entries: u8 type (DT_*), NUL-terminated name */
-	YGR_MSG_FILE_LINK = 68, /* path of a symbolic link; answered by FILE_DATA with its target */
-	YGR_MSG_FILE_OPEN =
-	    69, /* struct ygr_file_open and path; answered by FILE_DATA, status.value = handle */
-	YGR_MSG_FILE_READ =
-	    70, /* struct ygr_file_io: from an opened file or an iterator; answered by FILE_DATA */
-	YGR_MSG_FILE_WRITE =
-	    71, /* struct ygr_file_io and bytes; answered by FILE_DATA, value = bytes written */
-	YGR_MSG_FILE_DATA = 72, /* g>n struct ygr_status and bytes */
+	YGR_MSG_FILE_STAT = 64,  /* NUL-terminated path; answered by FILE_ATTR */
+	YGR_MSG_FILE_ATTR = 65,  /* g>n struct ygr_file_attr */
+	YGR_MSG_FILE_LIST = 66,  /* path; answered by FILE_NAMES */
+	YGR_MSG_FILE_NAMES = 67, /* g>n struct ygr_status, then entries: u8 type (DT_*), NUL-terminated name */
+	YGR_MSG_FILE_LINK = 68,  /* path of a symbolic link; answered by FILE_DATA with its target */
+	YGR_MSG_FILE_OPEN = 69,  /* struct ygr_file_open and path; answered by FILE_DATA, status.value = handle */
+	YGR_MSG_FILE_READ = 70,  /* struct ygr_file_io: from an opened file or an iterator; answered by FILE_DATA */
+	YGR_MSG_FILE_WRITE = 71, /* struct ygr_file_io and bytes; answered by FILE_DATA, value = bytes written */
+	YGR_MSG_FILE_DATA = 72,  /* g>n struct ygr_status and bytes */
 
 	/* shim and session only (agent/telebpf/local.h) */
 	YGR_MSG_LOCAL_FIRST = 128,
