@@ -309,7 +309,9 @@ static void serve_rings(struct ygr_session *session)
 	if (now < session->active_until || (session->pressure_at && now >= session->pressure_at))
 		ygr_delivery_sweep(session);
 	now = ygr_session_now();
-	if (session->config.wake == YGR_WAKE_NOTIFY || now >= session->active_until)
+	/* Remembered for timeout(), which comes later: whoever may sleep must have armed the rings. */
+	session->polling = session->config.wake == YGR_WAKE_ADAPTIVE && now < session->active_until;
+	if (!session->polling)
 		ygr_delivery_arm(session, now);
 	ygr_session_channel_changed(session);
 }
@@ -321,7 +323,7 @@ static int timeout(const struct ygr_session *session)
 				    session->kill_at, session->started ? 0 : session->greet_until};
 	uint64_t now = ygr_session_now(), next = UINT64_MAX, wait;
 
-	if (session->again || (!session->killed && now < session->active_until))
+	if (session->again || (!session->killed && session->polling))
 		return 0;
 	if (!session->mounted && !session->running && !session->killed)
 		return FUSE_MS;

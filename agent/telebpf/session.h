@@ -58,8 +58,9 @@ struct ygr_session {
 	bool running;       /* the confinement says that the application runs */
 	bool started;       /* reported */
 	bool killed;
-	bool done;  /* leave the loop */
-	bool again; /* a process has frames that wait for their turn */
+	bool done;    /* leave the loop */
+	bool again;   /* a process has frames that wait for their turn */
+	bool polling; /* the rings are not armed, since they are looked at again at once */
 	int wait_status;
 
 	struct ygr_objects objects;
