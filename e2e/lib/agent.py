@@ -6,6 +6,7 @@
 """
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import pathlib
@@ -14,6 +15,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 from . import node, vsock
@@ -40,9 +42,88 @@ class LocalConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
+class Follower:
+    """Reads /v1/events?follow=1 in a thread. `all` grows; wait_for() finds what has come and what comes."""
+
+    def __init__(self, path, query=""):
+        self.all = []
+        self.ended = False
+        self._news = threading.Condition()
+        self._connection = LocalConnection(path, None)
+        self._connection.request("GET", f"/v1/events?follow=1{'&' + query if query else ''}")
+        self._answer = self._connection.getresponse()
+        self._socket = self._connection.sock
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def _read(self):
+        try:
+            while line := self._answer.readline():
+                if line.strip():
+                    event = json.loads(line)
+                    with self._news:
+                        self.all.append(event)
+                        self._news.notify_all()
+        except (OSError, ValueError, AttributeError, http.client.HTTPException):
+            pass
+        with self._news:
+            self.ended = True
+            self._news.notify_all()
+
+    def wait_for(self, wanted, what="an event", timeout=60.0):
+        """The first event, from the beginning of `all`, that WANTED takes; AgentError when none comes in time."""
+        end = time.monotonic() + timeout
+        at = 0
+        with self._news:
+            while True:
+                while at < len(self.all):
+                    if wanted(self.all[at]):
+                        return self.all[at]
+                    at += 1
+                left = end - time.monotonic()
+                if left <= 0 or self.ended or not self._news.wait(left):
+                    if at == len(self.all):
+                        raise AgentError(f"{what}: {'the stream ended' if self.ended else f'none in {timeout:.0f} s'}"
+                                         f" after {at} events")
+
+    def lines(self, wanted):
+        """The lines on standard output, in order, of the events that WANTED takes."""
+        with self._news:
+            return [event["line"] for event in self.all if event["stream"] == "stdout" and wanted(event)]
+
+    def close(self):
+        with contextlib.suppress(OSError, AttributeError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(5)
+        self._connection.close()
+
+
+def _processes():
+    """(pid, command line as in /proc) of every process."""
+    found = []
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            found.append((int(folder.name), (folder / "cmdline").read_bytes()))
+    return found
+
+
+def _mounts():
+    """FUSE file systems that are mounted here, where no session should ever mount one."""
+    lines = pathlib.Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
+    return {line.split()[4] for line in lines if " - fuse" in line}
+
+
 class Agent:
     """BUILD: the build folder. KEYS: a folder of `yagura keys init` whose root.pub the guests have. CONFIG: what
     agent.yaml holds beside or instead of what settings() says. MANIFESTS: {file name: text}."""
+
+    _uid_bases = itertools.count(1_000_000 + os.getpid() % 10_000 * 65_536, 1024)
 
     def __init__(self, build=BUILD, keys=KEYS, config=None, manifests=None, folder=None):
         self.build = pathlib.Path(build).resolve()
@@ -55,6 +136,9 @@ class Agent:
         self.config = dict(config or {})
         self.process = None
         self.ready_seconds = None
+        # Uids of its own, so that what it leaves can be told from what other agents run.
+        self._uids = (next(Agent._uid_bases), 1024)
+        self._mounts_before = _mounts()
         self.manifests.mkdir(exist_ok=True)
         for name, text in (manifests or {}).items():
             self.apply(name, text)
@@ -69,7 +153,8 @@ class Agent:
         """agent.yaml: everything out of the build folder, everything of its own below the temporary one."""
         return {
             "node": "e2e", "manifests": str(self.manifests), "catalogue": [str(ROOT / "examples/catalogue.yaml")],
-            "hvsockRoot": str(vsock.SOCKETS), "listen": "Off", "socket": {"path": str(self.socket)},
+            "hvsockRoot": str(vsock.SOCKETS), "listen": "Off", "uidBase": self._uids[0],
+            "uidCount": self._uids[1], "socket": {"path": str(self.socket)},
             "keys": {"key": str(self.keys / "node.key"), "cert": str(self.keys / "node.cert")},
             "sessionProgram": str(self.build / "agent/telebpf/yagura-session"),
             "shim": str(self.build / "libyagura-shim.so"), **self.config,
@@ -153,6 +238,10 @@ class Agent:
 
     def get(self, path, timeout=10.0):
         """GET over the UNIX socket: the decoded JSON. OSError when nobody listens, AgentError for a refusal."""
+        return json.loads(self.text(path, timeout))
+
+    def text(self, path, timeout=10.0):
+        """The same, as text."""
         connection = LocalConnection(self.socket, timeout)
         try:
             connection.request("GET", path)
@@ -164,7 +253,7 @@ class Agent:
             connection.close()
         if answer.status != 200:
             raise AgentError(f"GET {path}: {answer.status} {body.decode(errors='replace').strip()}")
-        return json.loads(body)
+        return body.decode()
 
     def vms(self):
         return self.get("/v1/vms")
@@ -194,6 +283,56 @@ class Agent:
         finally:
             connection.close()
 
+    def events(self, query=""):
+        """Events from now on, kept by a thread: a Follower. To be closed, best by `with`."""
+        return Follower(self.socket, query)
+
+    def metrics(self):
+        """The text of /metrics."""
+        return self.text("/metrics")
+
+    def metric(self, name, **labels):
+        """The sum of NAME's samples that have LABELS; 0.0 when there is none."""
+        total = 0.0
+        for line in self.metrics().splitlines():
+            head, _, value = line.rpartition(" ")
+            if head.split("{")[0] == name and all(f'{key}="{word}"' in head for key, word in labels.items()):
+                total += float(value)
+        return total
+
+    def vm(self, name):
+        """The VMGuest called NAME, or None."""
+        return next((vm for vm in self.vms() if vm["metadata"]["name"] == name), None)
+
+    def channel(self, name):
+        """status.channel of the VM NAME; empty while it is not known."""
+        return ((self.vm(name) or {}).get("status") or {}).get("channel") or {}
+
+    def monitor(self, name):
+        """The document of that name, or None: a VMMonitor, or a file that holds none."""
+        return next((one for one in self.monitors() if one["metadata"]["name"] == name), None)
+
+    def condition(self, monitor, kind):
+        """The condition of type KIND of a monitor; empty while it is not known."""
+        status = (self.monitor(monitor) or {}).get("status") or {}
+        return next((one for one in status.get("conditions", []) if one["type"] == kind), {})
+
+    def apps(self, vm, monitor=None):
+        """{application: its entry in the VM's status}."""
+        status = (self.vm(vm) or {}).get("status") or {}
+        return {app["name"]: app for one in status.get("monitors", []) if monitor in (None, one["name"])
+                for app in one["apps"]}
+
+    def wait_running(self, vm, count, timeout=60.0):
+        """Waits until COUNT applications are there on the VM and all of them run; their entries."""
+        def question():
+            apps = self.apps(vm)
+            return len(apps) == count and all(app["state"] == "Running" for app in apps.values()) and apps
+        try:
+            return self.wait_for(question, f"{count} applications on {vm}", timeout)
+        except AgentError as error:
+            raise AgentError(f"{error}; the VM: {json.dumps((self.vm(vm) or {}).get('status'))}") from error
+
     def wait_for(self, question, what, timeout=30.0, pause=0.1):
         """Asks until QUESTION gives something true, which is returned; AgentError with WHAT and the log's end."""
         end = time.monotonic() + timeout
@@ -204,6 +343,32 @@ class Agent:
             if time.monotonic() > end:
                 raise AgentError(f"{what}: not after {timeout:.0f} s; the agent says: {self.words(5)}")
             time.sleep(pause)
+
+    # What it leaves
+
+    def leftovers(self, *vms):
+        """Sessions, applications, mounts, and control groups of applications on VMS that are there, in words."""
+        program = str(self.build / "agent/telebpf/yagura-session").encode()
+        first, count = self._uids
+        found = []
+        for pid, words in _processes():
+            if words.startswith(program):
+                found.append(f"session {pid}")
+            with contextlib.suppress(OSError):
+                if first <= os.stat(f"/proc/{pid}").st_uid < first + count:
+                    found.append(f"application {pid}: {words.replace(bytes(1), b' ').decode(errors='replace')}")
+        found += [f"mount {mount}" for mount in sorted(_mounts() - self._mounts_before)]
+        groups = [*pathlib.Path("/sys/fs/cgroup").glob("**/yagura/*")]
+        found += [f"control group {group}" for group in groups if any(f"-{vm}-" in group.name for vm in vms)]
+        return found
+
+    def wait_nothing_left(self, *vms, timeout=15.0):
+        """The kernel ends what belongs to a dead process in its own time; after TIMEOUT it is a leak."""
+        end = time.monotonic() + timeout
+        while found := self.leftovers(*vms):
+            if time.monotonic() > end:
+                raise AgentError(f"left behind: {'; '.join(found)}")
+            time.sleep(0.1)
 
     # What it costs, for benchmarks and leak tests
 
