@@ -82,6 +82,8 @@ static void an_adhoc_grant_is_a_grant(void **state)
 	if (!parsed)
 		fail_msg("%s", error.message);
 	assert_string_equal(ygr_grant_program(parsed), "adhoc:/root/tool");
+	assert_int_equal(ygr_grant_max_memory(parsed), YGR_GRANT_MEMORY_MAX);
+	assert_int_equal(ygr_grant_max_handles(parsed), YGR_GRANT_HANDLES_MAX);
 	ygr_grant_free(parsed);
 	json_decref(grant);
 }
