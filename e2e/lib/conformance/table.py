@@ -1,0 +1,165 @@
+"""The applications: how each is run, and how what it prints is compared.
+
+`match` finds the lines that the workload causes, `drop` names the columns (from 0) that hold times: when a line was
+printed, how long something took. The libbpf-tools are those of Debian 12's package, all of them.
+"""
+import dataclasses
+import re
+
+from .compare import CONTROL, EVENTS, HISTOGRAM, KEYS, ROWS
+
+
+@dataclasses.dataclass(frozen=True)
+class Tool:
+    name: str
+    kind: str
+    args: tuple = ()
+    match: str = ""
+    drop: tuple = ()
+    package: str = "libbpf-tools"
+    path: str = ""            # default: /usr/sbin/NAME
+    status: int = 0           # exit status that is no failure
+    workload: bool = True
+    interrupt: bool = True    # SIGINT ends it; otherwise it ends by itself
+    turns: bool = False       # one after the other: it lists what is there
+    any_order: bool = False
+    rounds: int = 2
+    seconds: float = 30.0     # for those that end by themselves
+    ratio: float = 2.0        # of histograms' totals
+    mask: str = ""            # what is different by nature in a line
+    about: str = ""           # for the documentation, where NAME and ARGS do not say it
+
+    def words(self):
+        return [self.path or f"/usr/sbin/{self.name}", *self.args]
+
+    def clean(self, line):
+        return re.sub(self.mask, "*", line) if self.mask else line
+
+    @property
+    def title(self):
+        return self.about or " ".join([self.name, *self.args])
+
+
+HERE = "/run/conformance"
+
+LIBBPF_TOOLS = (
+    Tool("bashreadline", EVENTS, match=r"echo line-\d of conformance", drop=(0,)),
+    Tool("bindsnoop", EVENTS, match=r" (nc|httpd) "),
+    Tool("biolatency", HISTOGRAM),
+    Tool("biopattern", KEYS, match=r"loop0", drop=(1, 2, 3, 4)),
+    Tool("biosnoop", EVENTS, match=r" loop0 ", drop=(0, 7)),
+    Tool("biostacks", CONTROL),
+    Tool("biotop", CONTROL, ("-C",)),
+    Tool("bitesize", HISTOGRAM),
+    Tool("btrfsdist", CONTROL),
+    Tool("btrfsslower", CONTROL, ("-m", "0")),
+    Tool("cachestat", CONTROL),
+    Tool("capable", EVENTS, match=r" chown .*CAP_(CHOWN|FOWNER)", drop=(0,)),
+    Tool("cpudist", HISTOGRAM),
+    Tool("cpufreq", CONTROL),
+    Tool("drsnoop", CONTROL),
+    Tool("execsnoop", EVENTS, match=r"^(uname|touch|cat|stat|chown|rm|mount|umount|wget|nc|kill|dd) .*/bin/"),
+    Tool("exitsnoop", EVENTS, match=r"^(uname|touch|chown|mount|umount|wget) ", drop=(4,)),
+    Tool("ext4dist", HISTOGRAM),
+    Tool("ext4slower", EVENTS, ("-m", "0"), match=r" data-\d", drop=(0, 6)),
+    Tool("filelife", EVENTS, match=r" short-\d", drop=(0, 3)),
+    Tool("filetop", KEYS, ("-C", "-r", "200"), match=r" data-\d", drop=(2, 3, 4, 5)),
+    Tool("fsdist", HISTOGRAM, ("-t", "ext4")),
+    Tool("fsslower", EVENTS, ("-t", "ext4", "-m", "0"), match=r" data-\d", drop=(0, 6)),
+    Tool("funclatency", HISTOGRAM, ("vfs_read",)),
+    Tool("gethostlatency", EVENTS, match=r"host-\d\.invalid", drop=(0, 3)),
+    Tool("hardirqs", CONTROL),
+    Tool("javagc", CONTROL, ("-p", "1")),
+    Tool("killsnoop", EVENTS, match=r" kill +10 ", drop=(0,)),
+    Tool("klockstat", CONTROL, ("-n", "1"), mask=r"\d.*"),
+    Tool("ksnoop", EVENTS, ("trace", "do_mkdirat"), match=r"do_mkdirat", drop=(0,)),
+    Tool("llcstat", CONTROL),
+    Tool("mdflush", CONTROL),
+    Tool("mountsnoop", EVENTS, match=r'"conformance"|/run/conformance/mounted'),
+    Tool("nfsdist", CONTROL),
+    Tool("nfsslower", CONTROL, ("-m", "0")),
+    Tool("numamove", CONTROL, mask=r"\d+"),
+    Tool("offcputime", KEYS, ("-u",), match=r"^ +- +(uname|wget|touch) "),
+    Tool("oomkill", EVENTS, match=r'OOM kill of PID \d+ \("tail"\)', drop=(0,)),
+    Tool("opensnoop", EVENTS, match=r"/run/conformance/(missing|short)-\d"),
+    Tool("readahead", CONTROL),
+    Tool("runqlat", HISTOGRAM),
+    Tool("runqlen", HISTOGRAM),
+    Tool("runqslower", KEYS, ("1",), match=r" (wget|mount|script|dd) ", drop=(0, 2, 3)),
+    Tool("sigsnoop", EVENTS, match=r" kill +10 ", drop=(0,)),
+    Tool("slabratetop", CONTROL, ("-C",), mask=r"\d.*"),
+    Tool("softirqs", CONTROL),
+    Tool("solisten", EVENTS, match=r" (nc|httpd) "),
+    Tool("statsnoop", EVENTS, match=r"/run/conformance/short-\d"),
+    Tool("syscount", KEYS, ("-T", "400"), match=r"^(mount|umount2|chown|bind|listen) ", drop=(1,)),
+    Tool("tcpconnect", EVENTS, match=r" (wget|nc) .* 127\.0\.0\.1 "),
+    Tool("tcpconnlat", EVENTS, match=r" (wget|nc) .* 127\.0\.0\.1 ", drop=(6,)),
+    Tool("tcplife", EVENTS, match=r" (8099|9) ", drop=(8,)),
+    Tool("tcprtt", HISTOGRAM),
+    Tool("tcpstates", EVENTS, match=r" 8099 ", drop=(10,)),
+    Tool("tcpsynbl", HISTOGRAM),
+    Tool("tcptop", KEYS, ("-C", "-r", "100"), match=r"127\.0\.0\.1:8099", drop=(4, 5)),
+    Tool("tcptracer", EVENTS, match=r" (8099|9)$", drop=()),
+    Tool("vfsstat", CONTROL, mask=r"\d+"),
+    Tool("wakeuptime", CONTROL),
+    Tool("xfsdist", CONTROL),
+    Tool("xfsslower", CONTROL, ("-m", "0")),
+)
+
+
+def listing(words, about="", **more):
+    """bpftool: ends by itself, is run in turns, its output is compared line by line."""
+    return Tool("bpftool", ROWS, tuple(words.split()), package="bpftool", workload=False, interrupt=False, turns=True,
+                about=about, **more)
+
+
+BPFTOOL = (
+    listing("version"),
+    listing("prog list"),
+    listing("-j prog list"),
+    listing("prog dump xlated name count"),
+    listing("prog dump jited name count", mask=r"0x[0-9a-f]{8,}"),
+    listing("map list"),
+    listing("map dump name counts"),
+    listing("-p map dump name counts"),
+    listing("btf list"),
+    listing("btf dump file /sys/kernel/btf/vmlinux format raw", seconds=60.0),
+    listing("link list"),
+    listing("perf list"),
+    listing("net list"),
+    listing("cgroup tree"),
+    listing("struct_ops list"),
+    listing("feature probe kernel", seconds=60.0),
+)
+
+
+def oneliner(about, program, kind=EVENTS, **more):
+    return Tool("bpftrace", kind, ("-e", program), path="/usr/bin/bpftrace", package="bpftrace", about=f"bpftrace: {about}",
+                **more)
+
+
+BPFTRACE = (
+    oneliner("tracepoint, printf", 'tracepoint:syscalls:sys_enter_unlink* /comm == "rm"/ { printf("%s %s %d\\n", comm, '
+             'str(args->pathname), pid); }', match=r"^rm .*short-"),
+    oneliner("kprobe, map of counts", 'kprobe:do_mkdirat /comm != "yagura-guest"/ { @[comm] = count(); }', KEYS,
+             match=r"@\[mkdir\]"),
+    oneliner("kretprobe, histogram", 'kretprobe:vfs_read { @ = hist(retval); }', CONTROL),
+    oneliner("kernel stacks", 'kprobe:do_mkdirat /comm == "mkdir"/ { @[kstack(3)] = count(); }', EVENTS,
+             match=r"do_mkdirat|@|__x64_sys|do_syscall"),
+    oneliner("uprobe", 'uprobe:/bin/bash:readline { printf("readline %s %d\\n", comm, pid); }', match=r"^readline bash"),
+    oneliner("interval", 'BEGIN { printf("begin\\n"); } interval:ms:300 { @n = count(); if (@n > 3) { exit(); } }',
+             CONTROL, workload=False, interrupt=False),
+    oneliner("software event", 'software:page-faults:1 /comm == "uname"/ { @[comm] = count(); }', KEYS,
+             match=r"@\[uname\]", drop=(1,)),
+    oneliner("profile", 'profile:hz:99 { @[cpu] = count(); }', KEYS, match=r"^@\[\d", drop=(1,)),
+)
+
+ALL = LIBBPF_TOOLS + BPFTOOL + BPFTRACE
+
+# --quick: something of each class, perf buffers, ring buffers, histograms, uprobes, listings.
+QUICK = ("execsnoop", "opensnoop", "tcpconnect", "mountsnoop", "bashreadline", "filetop", "runqlat", "cachestat",
+         "bpftool map list", "bpftool prog dump xlated name count")
+
+
+def quick():
+    return [tool for tool in ALL if tool.title in QUICK or tool.name in QUICK]

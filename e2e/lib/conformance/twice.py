@@ -1,0 +1,154 @@
+"""Runs one application inside a guest and from the node, at the same time, around one workload.
+
+When is an application ready to be shown something? Inside, when its process sleeps and uses no more CPU time; from
+the node, when it has forwarded no call for a while (`yagura run --trace` shows them).
+"""
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+
+from .compare import Run
+
+FOLDER = "/run/conformance"
+TRACE = re.compile(r"^[a-z_]+\([^\n]*\) = .* <[0-9.]+>$")
+QUIET = 0.7       # seconds without a forwarded call
+READY = 20.0      # seconds until an application has loaded and attached, at most
+SETTLE = 0.4      # seconds between the end of the workload and the end of the applications
+END = 12.0        # seconds that an application has to end after SIGINT
+
+# Sleeps until process $1 is gone, or uses hardly any CPU time (ticks of 10 ms) for three looks in a row. Not none: this
+# loop itself opens files and runs programs, which some applications print.
+WAIT_READY = r"""
+last=0 calm=0 looks=0
+while [ $calm -lt 3 ] && [ $looks -lt 100 ]; do
+	set -- "$1" $(cut -d' ' -f3,14,15 "/proc/$1/stat" 2>/dev/null)
+	case $2 in '' | Z) break ;; esac
+	now=$(($3 + $4))
+	if [ $((now - last)) -le 2 ]; then calm=$((calm + 1)); else calm=0; fi
+	last=$now looks=$((looks + 1))
+	sleep 0.15
+done
+"""
+
+
+class FromNode:
+    """`yagura run`, its output read as it comes, so that the trace can be told apart and looked at."""
+
+    def __init__(self, agent, guest, words):
+        self.last_call = time.monotonic()
+        self.calls = []
+        self._out, self._err = [], []
+        self._process = subprocess.Popen(
+            [agent.build / "cli/yagura", "run", "--trace", guest.name, "--", *words], stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+            env={**os.environ, "YAGURA_SOCKET": str(agent.socket)})
+        self._readers = [threading.Thread(target=self._read_out, daemon=True),
+                         threading.Thread(target=self._read_err, daemon=True)]
+        for reader in self._readers:
+            reader.start()
+
+    def _read_out(self):
+        self._out.extend(self._process.stdout)
+
+    def _read_err(self):
+        for line in self._process.stderr:
+            if TRACE.match(line.rstrip("\n")):
+                self.last_call = time.monotonic()
+                self.calls.append(line)
+            else:
+                self._err.append(line)
+
+    def wait_ready(self):
+        end = time.monotonic() + READY
+        while self._process.poll() is None and time.monotonic() < end:
+            if self.calls and time.monotonic() - self.last_call > QUIET:
+                return
+            time.sleep(0.05)
+
+    def interrupt(self):
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+
+    def finish(self, seconds):
+        """The Run; what does not end by itself is killed, and that is seen in its code."""
+        try:
+            code = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._process.send_signal(signal.SIGINT)  # the second one is SIGKILL for the application
+            try:
+                self._process.wait(5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            code = 137
+        for reader in self._readers:
+            reader.join(5)
+        return Run(code, "".join(self._out), "".join(self._err))
+
+
+class Inside:
+    """The same command in the guest, in the background of its shell; its output goes to files."""
+
+    def __init__(self, guest, words, number):
+        self._guest, self._base = guest, f"{FOLDER}/run-{number}"
+        base, command = self._base, " ".join(f"'{word}'" for word in words)
+        guest.run(f"({command} >{base}.out 2>{base}.err </dev/null & echo $! >{base}.pid; wait $!; "
+                  f"echo $? >{base}.code) >/dev/null 2>&1 & until [ -s {base}.pid ]; do sleep 0.02; done", check=True)
+
+    def wait_ready(self):
+        self._guest.run(f"set -- $(cat {self._base}.pid)\n{WAIT_READY}", timeout=READY + 30)
+
+    def interrupt(self):
+        self._guest.run(f"kill -INT $(cat {self._base}.pid) 2>/dev/null")
+
+    def finish(self, seconds):
+        base = self._base
+        looks = int(seconds / 0.1)
+        self._guest.run(f"n=0; until [ -s {base}.code ] || [ $n -gt {looks} ]; do n=$((n + 1)); sleep 0.1; done; "
+                        f"[ -s {base}.code ] || {{ kill -9 $(cat {base}.pid); echo 137 >{base}.code; }}",
+                        timeout=seconds * 3 + 10)
+        out, err = (self._guest.run(f"cat {base}.{name}") for name in ("out", "err"))
+        code = self._guest.run(f"cat {base}.code; rm -f {base}.*", check=True).out
+        return Run(int(code), out.out, err.out)
+
+
+def side_by_side(*calls):
+    """Runs CALLS at the same time; their results in order. The first exception is raised again."""
+    results = [None] * len(calls)
+
+    def perform(at, call):
+        try:
+            results[at] = call()
+        except Exception as error:  # noqa: BLE001: handed on below
+            results[at] = error
+    threads = [threading.Thread(target=perform, args=pair) for pair in enumerate(calls)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+    return results
+
+
+def together(tool, guest, agent, number):
+    """(inside, node): TOOL run twice at the same time, around one workload."""
+    node = FromNode(agent, guest, tool.words())
+    inside = Inside(guest, tool.words(), number)
+    side_by_side(node.wait_ready, inside.wait_ready)
+    if tool.workload:
+        guest.run(f"sh {FOLDER}/workload {tool.rounds} >/dev/null 2>&1", timeout=60)
+        time.sleep(SETTLE)
+    if tool.interrupt:
+        side_by_side(node.interrupt, inside.interrupt)
+    return tuple(side_by_side(lambda: inside.finish(END), lambda: node.finish(END)))
+
+
+def in_turn(tool, guest, agent, number):
+    """(inside, node): one after the other, for listings of what is there, which would list each other."""
+    inside = Inside(guest, tool.words(), number).finish(tool.seconds)
+    return inside, FromNode(agent, guest, tool.words()).finish(tool.seconds)
