@@ -28,7 +28,7 @@ static double measure(void)
 			getppid();
 		clock_gettime(CLOCK_MONOTONIC, &to);
 		double ns = ((double)(to.tv_sec - from.tv_sec) * 1e9 + (double)(to.tv_nsec - from.tv_nsec)) /
-			    (CALLS / 10);
+			    (CALLS / 10.0);
 		best = ns < best ? ns : best;
 	}
 	return best;

@@ -22,7 +22,7 @@ static const char *said(const json_t *welcome, const char *key, char out[WORD_MA
 	if (!text)
 		return NULL;
 	size_t i = 0;
-	for (; text[i] && i < WORD_MAX; i++)
+	for (; i < WORD_MAX && text[i]; i++)
 		out[i] = text[i] > 0x20 && text[i] < 0x7f ? text[i] : '?';
 	out[i] = '\0';
 	return out;

@@ -100,7 +100,6 @@ static int clone_init(struct ygr_confined *confined, const struct ygr_confine_ch
 int ygr_confine_start(const struct ygr_confine_options *options, struct ygr_confined **ret,
 		      struct ygr_error *error)
 {
-	_cleanup_close_ int status_fd = -1, control_fd = -1;
 	struct ygr_confine_child child = {.options = options, .status_fd = -1, .control_fd = -1};
 	struct ygr_confined *confined;
 	int r = check_options(options, error);
@@ -122,10 +121,10 @@ int ygr_confine_start(const struct ygr_confine_options *options, struct ygr_conf
 		child.cgroup = confined->cgroup;
 		r = open_channels(confined, &child, error);
 	}
-	status_fd = child.status_fd;
-	control_fd = child.control_fd;
 	if (r == 0)
 		r = clone_init(confined, &child, error);
+	ygr_closep(&child.status_fd);
+	ygr_closep(&child.control_fd);
 	if (r < 0) {
 		ygr_confine_free(confined);
 		return r;

@@ -199,7 +199,7 @@ static void advance(struct sync *sync)
 	sync->running = true;
 	while (!sync->finished && sync->under_way < UNDER_WAY) {
 		r = step(sync);
-		if (r < 0 && r == -EAGAIN && sync->under_way)
+		if (r == -EAGAIN && sync->under_way)
 			break; /* goes on when an answer comes */
 		if (r < 0) {
 			sync->finished = true;

@@ -88,7 +88,9 @@ static void remove_empty(struct ygr_custody *custody)
 void ygr_custody_forget(struct ygr_custody *custody, pid_t pid, const uint8_t id[16], uint32_t handle)
 {
 	struct ygr_custody_session *session = find(custody, pid, id);
-	for (struct ygr_custody_item **link = session ? &session->items : NULL; link && *link;) {
+	if (!session)
+		return;
+	for (struct ygr_custody_item **link = &session->items; *link;) {
 		struct ygr_custody_item *item = *link;
 		if (item->handle != handle) {
 			link = &item->next;
