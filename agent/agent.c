@@ -257,8 +257,9 @@ static void on_problems(void *user, const struct ygr_manifest_problem *problems,
 
 static int start_sources(struct agent *agent, struct ygr_error *error)
 {
-	const struct ygr_libvirt_options libvirt = {agent->config->libvirt_uri,
-						    agent->config->libvirt_run_dir};
+	const struct ygr_libvirt_options libvirt = {
+	    agent->config->libvirt_uri, agent->config->libvirt_run_dir, agent->config->libvirt_domains,
+	    agent->config->libvirt_domain_count};
 	const struct ygr_inventory_handlers vms = {on_vm_changed, on_vm_gone, on_connected, agent};
 	const struct ygr_desired_handlers monitors = {on_monitor_changed, on_monitor_gone, on_problems,
 						      on_synced, agent};

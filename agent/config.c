@@ -89,13 +89,17 @@ static int decode_number(const struct ygr_field *object, const char *key, int64_
 
 static int decode_libvirt(const struct ygr_field *field, struct ygr_config *config, struct ygr_error *error)
 {
-	static const char *const known[] = {"uri", "runDir", NULL};
+	static const char *const known[] = {"uri", "runDir", "domains", NULL};
+	struct ygr_field domains;
 	int r = ygr_field_object(field, known, error);
 
 	if (r == 0)
 		r = decode_text(field, "uri", &config->libvirt_uri, error);
 	if (r == 0)
 		r = decode_path(field, "runDir", &config->libvirt_run_dir, error);
+	if (r == 0 && ygr_field_member(field, "domains", &domains))
+		r = ygr_field_strings(&domains, YGR_CONFIG_DOMAINS_MAX, PATH_BYTES, &config->libvirt_domains,
+				      &config->libvirt_domain_count, error);
 	return r;
 }
 
@@ -275,6 +279,7 @@ void ygr_config_deinit(struct ygr_config *config)
 	free(config->node);
 	free(config->libvirt_uri);
 	free(config->libvirt_run_dir);
+	ygr_strings_free(config->libvirt_domains, config->libvirt_domain_count);
 	free(config->manifests);
 	free(config->hvsock_root);
 	free(config->key);

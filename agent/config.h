@@ -10,11 +10,14 @@
 #include "lib/base/error.h"
 
 #define YGR_CONFIG_CATALOGUES_MAX 64
+#define YGR_CONFIG_DOMAINS_MAX    256
 
 struct ygr_config {
 	char *node;            /* default: the host's name */
 	char *libvirt_uri;     /* qemu:///system */
 	char *libvirt_run_dir; /* /run/libvirt/qemu */
+	char **libvirt_domains; /* shell patterns of names; none: all domains */
+	size_t libvirt_domain_count;
 	char *manifests;       /* directory */
 	char *hvsock_root;     /* NULL: hybrid sockets are refused */
 	char *key, *cert;      /* the node's identity */

@@ -88,6 +88,9 @@ struct ygr_inventory_provider {
 struct ygr_libvirt_options {
 	const char *uri;     /* "qemu:///system" */
 	const char *run_dir; /* pid files of the QEMU driver: "/run/libvirt/qemu" */
+	/* Only domains whose name matches one of these shell patterns are looked at; none: all. Outlive the provider. */
+	char *const *domains;
+	size_t domain_count;
 };
 extern const struct ygr_inventory_provider ygr_inventory_libvirt; /* struct ygr_libvirt_options */
 

@@ -6,6 +6,7 @@
  * its pid.
  */
 #include <errno.h>
+#include <fnmatch.h>
 #include <libvirt/libvirt-qemu.h>
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
@@ -40,6 +41,8 @@ struct seen {
 struct state {
 	struct ygr_inventory *inventory;
 	char *uri, *run_dir;
+	char *const *domains; /* patterns, borrowed */
+	size_t domain_count;
 	pthread_t thread;
 	int timer;
 	atomic_bool stop;
@@ -183,6 +186,17 @@ static void complain(struct seen *seen, const char *message)
 	ygr_log(YGR_LOG_WARNING, "inventory", "%s; it is left out", message);
 }
 
+/* Domains that the administrator did not name are not even read. */
+static bool ours(const struct state *state, virDomainPtr domain)
+{
+	const char *name = virDomainGetName(domain);
+
+	for (size_t i = 0; name && i < state->domain_count; i++)
+		if (fnmatch(state->domains[i], name, 0) == 0)
+			return true;
+	return state->domain_count == 0;
+}
+
 static int look_at(struct state *state, virDomainPtr domain, struct ygr_vm_list *list)
 {
 	struct ygr_error error = YGR_ERROR_INIT;
@@ -228,7 +242,7 @@ static void look(struct state *state)
 		state->seen[i].present = false;
 	for (int i = 0; i < count; i++) {
 		_cleanup_(domain_freep) virDomainPtr domain = domains[i];
-		if (r == 0)
+		if (r == 0 && ours(state, domain))
 			r = look_at(state, domain, &list);
 	}
 	free(domains);
@@ -394,6 +408,8 @@ static int libvirt_start(struct ygr_inventory *inventory, const void *options, v
 	state->inventory = inventory;
 	state->uri = strdup(wanted->uri);
 	state->run_dir = strdup(wanted->run_dir);
+	state->domains = wanted->domains;
+	state->domain_count = wanted->domain_count;
 	state->retry_ms = RETRY_MIN_MS;
 	state->timer = -1;
 	if (state->uri && state->run_dir)

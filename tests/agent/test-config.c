@@ -53,7 +53,8 @@ static void test_full(void **state)
 	struct ygr_config config;
 	(void)state;
 
-	if (read_text("{node: n1, libvirt: {uri: 'test:///default', runDir: /r}, manifests: /m, hvsockRoot: "
+	if (read_text("{node: n1, libvirt: {uri: 'test:///default', runDir: /r, domains: ['web-*']}, "
+		      "manifests: /m, hvsockRoot: "
 		      "/h, keys: "
 		      "{key: /k, cert: /c}, listen: 'Off', socket: {path: /s, group: yagura}, catalogue: "
 		      "[/a, /b], "
@@ -64,6 +65,8 @@ static void test_full(void **state)
 		fail_msg("%s", error.message);
 	assert_string_equal(config.node, "n1");
 	assert_string_equal(config.libvirt_run_dir, "/r");
+	assert_int_equal(config.libvirt_domain_count, 1);
+	assert_string_equal(config.libvirt_domains[0], "web-*");
 	assert_null(config.listen);
 	assert_string_equal(config.socket_group, "yagura");
 	assert_int_equal(config.catalogue_count, 2);
@@ -87,6 +90,7 @@ static void test_wrong(void **state)
 	     ":1:7: node: expected a name of lower case letters, digits, '-' and '.', found \"Node_1\""},
 	    {"libvirt: {url: x}", ":1:16: libvirt.url: unknown field, did you mean \"uri\"?"},
 	    {"libvirt: {runDir: x}", ":1:19: libvirt.runDir: expected an absolute path, found \"x\""},
+	    {"libvirt: {domains: web}", ":1:20: libvirt.domains: expected a list, found \"web\""},
 	    {"manifests: m", ":1:12: manifests: expected an absolute path, found \"m\""},
 	    {"hvsockRoot: ./x", ":1:13: hvsockRoot: expected an absolute path, found \"./x\""},
 	    {"keys: {key: k}", ":1:13: keys.key: expected an absolute path, found \"k\""},

@@ -102,7 +102,7 @@ static void test_domains(void **state)
 	close(fd);
 	snprintf(uri, sizeof(uri), "test://%s", path);
 	uv_loop_init(&f.loop);
-	const struct ygr_libvirt_options options = {uri, "/nonexistent"};
+	const struct ygr_libvirt_options options = {.uri = uri, .run_dir = "/nonexistent"};
 	const struct ygr_inventory_handlers handlers = {on_changed, on_gone, on_connected, &f};
 	assert_int_equal(
 	    ygr_inventory_start(&f.loop, &ygr_inventory_libvirt, &options, &handlers, &inventory, &error),
@@ -116,10 +116,37 @@ static void test_domains(void **state)
 	unlink(path);
 }
 
+/* The patterns of the administrator choose: what is not named is not even read. */
+static void test_patterns(void **state)
+{
+	char path[] = "/tmp/yagura-libvirt-XXXXXX", uri[64];
+	char *const patterns[] = {"tw*", "nobody"};
+	struct ygr_error error = YGR_ERROR_INIT;
+	struct ygr_inventory *inventory;
+	struct fixture f = {0};
+	int fd = mkstemp(path);
+	(void)state;
+
+	assert_int_equal(write(fd, node, sizeof(node) - 1), sizeof(node) - 1);
+	close(fd);
+	snprintf(uri, sizeof(uri), "test://%s", path);
+	uv_loop_init(&f.loop);
+	const struct ygr_libvirt_options options = {uri, "/nonexistent", patterns, 2};
+	const struct ygr_inventory_handlers handlers = {on_changed, on_gone, on_connected, &f};
+	assert_int_equal(
+	    ygr_inventory_start(&f.loop, &ygr_inventory_libvirt, &options, &handlers, &inventory, &error),
+	    0);
+	wait_for(&f, "connected=1");
+	assert_string_equal(f.log,
+			    "+default/web Running Private app= resets=0\nconnected=1 \n"); /* the twin */
+	finish(&f, inventory);
+	unlink(path);
+}
+
 /* test:///default is shared by all connections of a process: changes made beside the provider are seen. */
 static void test_lifecycle(void **state)
 {
-	const struct ygr_libvirt_options options = {"test:///default", "/nonexistent"};
+	const struct ygr_libvirt_options options = {.uri = "test:///default", .run_dir = "/nonexistent"};
 	struct ygr_error error = YGR_ERROR_INIT;
 	struct ygr_inventory *inventory;
 	struct fixture f = {0};
@@ -154,7 +181,8 @@ static void test_lifecycle(void **state)
 /* What cannot be connected to is tried again, and found once it is there. */
 static void test_away(void **state)
 {
-	const struct ygr_libvirt_options options = {"test:///tmp/yagura-libvirt-away.xml", "/nonexistent"};
+	const struct ygr_libvirt_options options = {.uri = "test:///tmp/yagura-libvirt-away.xml",
+						    .run_dir = "/nonexistent"};
 	struct ygr_error error = YGR_ERROR_INIT;
 	struct ygr_inventory *inventory;
 	struct fixture f = {0};
@@ -179,7 +207,7 @@ static void test_away(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_domains), cmocka_unit_test(test_lifecycle),
-					   cmocka_unit_test(test_away)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_domains), cmocka_unit_test(test_patterns),
+					   cmocka_unit_test(test_lifecycle), cmocka_unit_test(test_away)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
