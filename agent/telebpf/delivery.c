@@ -1,9 +1,15 @@
 /*
  * Ring data, from the guest to the application. In the page modes the producer positions in guest RAM are
- * polled: right after activity without sleeping (for as long as the wake mode allows), then each ring is
- * armed once and the guest says when there is more. A ring whose private copy is full is left alone until
- * the application says that it is about to wait, or a timer that backs off looks again; meanwhile the
- * guest's own ring fills, and its kernel counts what it drops.
+ * polled: right after a record without sleeping (spinMicroseconds), then with naps that are a share of the
+ * time since the last record, so that polling adds little to how long a record was awaited anyway, and costs
+ * less and less. A ring that was quiet for a moment is armed besides, once, and the guest says when there is
+ * more; after a second without records there are no looks any more, only that. While rings are polled the
+ * guest does nothing for them: a message costs its processors more than the record did, and comes late when
+ * they are busy.
+ *
+ * A ring whose private copy is full is left alone until the application says that it is about to wait, or a
+ * timer that backs off looks again; meanwhile the guest's own ring fills, and its kernel counts what it
+ * drops.
  */
 #include <errno.h>
 #include <string.h>
@@ -13,6 +19,11 @@
 
 #define WAIT_MIN_NS 1000000ull  /* 1 ms */
 #define WAIT_MAX_NS 50000000ull /* 50 ms */
+
+#define POLL_NS    1000000000ull /* after the last record */
+#define ARM_NS     5000000ull    /* the same */
+#define NAP_MIN_NS 20000ull
+#define NAP_SHARE  32 /* of the time since the last record */
 
 static uint64_t longer(uint64_t wait)
 {
@@ -70,7 +81,7 @@ static bool pull(struct ygr_session *session, struct ygr_ring *ring)
 	return batch.bytes > 0;
 }
 
-bool ygr_delivery_sweep(struct ygr_session *session)
+static void sweep(struct ygr_session *session)
 {
 	bool progress = false, full = false, pulled = false;
 	uint64_t now;
@@ -98,7 +109,7 @@ bool ygr_delivery_sweep(struct ygr_session *session)
 	}
 	now = ygr_session_now();
 	if (progress) {
-		session->active_until = now + session->config.spin_us * 1000ull;
+		session->progress_at = now;
 		session->pressure_wait = 0;
 	}
 	if (full && (progress || now >= session->pressure_at)) {
@@ -107,10 +118,9 @@ bool ygr_delivery_sweep(struct ygr_session *session)
 	} else if (!full) {
 		session->pressure_at = 0;
 	}
-	return progress;
 }
 
-void ygr_delivery_arm(struct ygr_session *session, uint64_t now)
+static void arm(struct ygr_session *session, uint64_t now)
 {
 	session->arm_at = 0;
 	for (struct ygr_entry *entry = ygr_objects_first(&session->objects); entry;
@@ -129,6 +139,26 @@ void ygr_delivery_arm(struct ygr_session *session, uint64_t now)
 		ring->armed_bytes = ring->bytes;
 		post_position(session, YGR_MSG_RING_ARM, ring);
 	}
+}
+
+int64_t ygr_delivery_poll(struct ygr_session *session)
+{
+	bool adaptive = session->config.wake == YGR_WAKE_ADAPTIVE;
+	uint64_t now = ygr_session_now(), quiet;
+
+	if ((adaptive && now - session->progress_at < POLL_NS) ||
+	    (session->pressure_at && now >= session->pressure_at))
+		sweep(session);
+	/* One reading of the clock for both: a loop that may sleep must have armed the rings. */
+	now = ygr_session_now();
+	quiet = now - session->progress_at;
+	if (!adaptive || quiet >= ARM_NS)
+		arm(session, now);
+	if (!adaptive || quiet >= POLL_NS)
+		return -1;
+	if (quiet < session->config.spin_us * 1000ull)
+		return 0;
+	return (int64_t)(quiet / NAP_SHARE < NAP_MIN_NS ? NAP_MIN_NS : quiet / NAP_SHARE);
 }
 
 static void ring_ready(struct ygr_session *session, const struct ygr_frame *frame)
@@ -152,7 +182,7 @@ static void ring_ready(struct ygr_session *session, const struct ygr_frame *fram
 		return; /* owed to nobody */
 	ring->armed = false;
 	bytes = ring->bytes;
-	ygr_delivery_sweep(session);
+	sweep(session);
 	/*
 	 * Nothing came since the ring was armed: a record that is still being written, or a guest that
 	 * plays. Not at once again.
@@ -226,5 +256,5 @@ void ygr_delivery_idle(struct ygr_session *session)
 			post_position(session, YGR_MSG_RING_CONSUMED, ring);
 	}
 	session->pressure_wait = 0;
-	ygr_delivery_sweep(session);
+	sweep(session);
 }

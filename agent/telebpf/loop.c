@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <sys/epoll.h>
+#include <time.h>
 #include <unistd.h>
 
 int ygr_loop_init(struct ygr_loop *loop)
@@ -51,10 +52,12 @@ void ygr_loop_remove(struct ygr_loop *loop, struct ygr_watch *watch)
 			loop->batch[i] = NULL;
 }
 
-int ygr_loop_round(struct ygr_loop *loop, int timeout_ms)
+int ygr_loop_round(struct ygr_loop *loop, int64_t timeout_ns)
 {
+	const struct timespec timeout = {.tv_sec = timeout_ns / 1000000000,
+					 .tv_nsec = timeout_ns % 1000000000};
 	struct epoll_event events[YGR_LOOP_BATCH];
-	int n = epoll_wait(loop->epoll, events, YGR_LOOP_BATCH, timeout_ms);
+	int n = epoll_pwait2(loop->epoll, events, YGR_LOOP_BATCH, timeout_ns < 0 ? NULL : &timeout, NULL);
 
 	if (n < 0)
 		return errno == EINTR ? 0 : -errno;

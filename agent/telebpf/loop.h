@@ -32,6 +32,6 @@ int ygr_loop_add(struct ygr_loop *loop, struct ygr_watch *watch, int fd, uint32_
 int ygr_loop_modify(struct ygr_loop *loop, struct ygr_watch *watch, uint32_t events);
 void ygr_loop_remove(struct ygr_loop *loop, struct ygr_watch *watch);
 
-/* One round: waits up to TIMEOUT_MS (0: looks only, -1: for ever) and calls back. The number of events,
+/* One round: waits up to TIMEOUT_NS (0: looks only, -1: for ever) and calls back. The number of events,
  * -errno. */
-int ygr_loop_round(struct ygr_loop *loop, int timeout_ms);
+int ygr_loop_round(struct ygr_loop *loop, int64_t timeout_ns);

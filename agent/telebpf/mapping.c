@@ -136,7 +136,7 @@ static int ring_opened(struct opening *opening, const struct ygr_frame *frame)
 
 	if (r == 0) {
 		session->deliveries[ring->delivery]++;
-		session->active_until = ygr_session_now() + session->config.spin_us * 1000ull;
+		session->progress_at = ygr_session_now();
 		return 0;
 	}
 	if (opening->stream || !wants_stream(r))

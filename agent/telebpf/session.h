@@ -66,8 +66,10 @@ struct ygr_session {
 	uint64_t memory; /* bytes of rings and arrays */
 	uint8_t *arena;  /* YGR_SESSION_ARENA, for decoding one call */
 
+	int64_t nap; /* ns that the loop may sleep before rings are polled again; -1: they are not */
+
 	/* Monotonic ns; 0: not set. */
-	uint64_t active_until;  /* poll the rings till then */
+	uint64_t progress_at;   /* when a record came from guest pages */
 	uint64_t pressure_at;   /* look at full rings again */
 	uint64_t pressure_wait; /* and how long after that */
 	uint64_t arm_at;        /* the next ring that waits to be armed again */
@@ -126,9 +128,11 @@ void ygr_mapping_free_all(struct ygr_session *session);
 void ygr_delivery_message(struct ygr_session *session,
 			  const struct ygr_frame *frame); /* RING_READY, RING_RECORDS */
 void ygr_delivery_idle(struct ygr_session *session);      /* LOCAL_IDLE */
-/* Looks at every ring; arms those that are quiet when SLEEP. True when anything was copied. */
-bool ygr_delivery_sweep(struct ygr_session *session);
-void ygr_delivery_arm(struct ygr_session *session, uint64_t now);
+/*
+ * Once in each round of the loop: looks at the rings when it is time, and arms those that are quiet. Returns
+ * for how many ns the loop may sleep before it is called again, -1 for as long as nothing happens.
+ */
+int64_t ygr_delivery_poll(struct ygr_session *session);
 
 /* sync.c */
 int ygr_sync_start(struct ygr_local *local, const struct ygr_frame *frame);

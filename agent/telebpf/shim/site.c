@@ -56,24 +56,29 @@ static void site_add(uint64_t after)
 }
 
 /*
- * An operand below the stack pointer, -N(%rsp), is encoded ModRM xx.xxx.100 with an 8 bit displacement, SIB
- * 0x24, a negative byte. Data that looks so costs speed only. A frame pointer at or just above the stack
- * pointer is a leaf function that addresses its red zone through it.
+ * An operand below the stack pointer: -N(%rsp) is encoded as ModRM xx.xxx.100 with an 8 bit displacement,
+ * SIB 0x24, a negative byte; -N(%rbp), where the frame pointer is at or just above the stack pointer, as
+ * ModRM 01.xxx.101 and a byte that leads below the stack pointer. Data that looks so costs speed only.
  */
+static bool below_stack(const uint8_t *bytes, uint64_t frame)
+{
+	if ((bytes[0] & 0xc7) == 0x44 && bytes[1] == 0x24 && bytes[2] >= 0x80)
+		return true;
+	return frame < 0x80 && (bytes[0] & 0xc7) == 0x45 && bytes[1] >= 0x80 && 0x100u - bytes[1] > frame;
+}
+
 static bool red_zone(const struct ygr_regs *regs)
 {
 	uint64_t site = regs->rip - 2, from = site - BEFORE;
 	size_t got;
 
-	if (regs->rbp - regs->rsp <= 64)
-		return true;
 	got = ygr_user_read_some(from, window, sizeof(window));
 	if (got == 0) {
 		from = site & ~(PAGE - 1);
 		got = ygr_user_read_some(from, window, sizeof(window));
 	}
 	for (size_t i = 0; i + 2 < got; i++)
-		if ((window[i] & 0xc7) == 0x44 && window[i + 1] == 0x24 && window[i + 2] >= 0x80)
+		if (below_stack(window + i, regs->rbp - regs->rsp))
 			return true;
 	return false;
 }

@@ -26,19 +26,18 @@ static bool object_of(void *user, uint32_t handle, struct ygr_object *ret_object
 
 static int64_t encode(const struct ygr_call_plan *plan, int64_t result, uint32_t handle, uint8_t **ret_reply)
 {
-	struct ygr_arena out = {.size = YGR_FRAME_MAX};
+	static uint8_t buffer[YGR_FRAME_MAX];
+	struct ygr_arena out = {.data = buffer, .size = sizeof(buffer)};
 	int r;
 
-	out.data = malloc(out.size);
-	if (!out.data)
-		return -ENOMEM;
 	r = ygr_call_encode_reply(plan, result, handle,
 				  handle ? &objects[handle - 1] : &(struct ygr_object){0}, &out);
-	if (r < 0) {
-		free(out.data);
+	if (r < 0)
 		return r;
-	}
-	*ret_reply = out.data;
+	*ret_reply = malloc(out.used);
+	if (!*ret_reply)
+		return -ENOMEM;
+	memcpy(*ret_reply, buffer, out.used);
 	return (int64_t)out.used;
 }
 

@@ -254,15 +254,21 @@ static void vectors(void)
 		MUST(with_vectors(nr, -1, -1, -1) == -ENOSYS);
 }
 
-/* Two leaf functions that call getppid: the second keeps a word in its red zone meanwhile. */
-extern const unsigned char plain_site[], red_site[];
+/*
+ * Leaf functions that call getppid: the second keeps a word in its red zone meanwhile, the third as well and
+ * finds it by its frame pointer.
+ */
+extern const unsigned char plain_site[], red_site[], frame_site[];
 long plain_call(void);
 long red_call(long word);
+long frame_call(long word);
 __asm__(".pushsection .text, \"ax\"; .balign 1024\n"
 	"plain_call: mov $110, %eax\n"
 	"plain_site: syscall\n ret\n"
 	".balign 1024; red_call: mov %rdi, -8(%rsp); mov $110, %eax\n"
-	"red_site: syscall\n mov -8(%rsp), %rax\n ret\n .balign 1024\n .popsection");
+	"red_site: syscall\n mov -8(%rsp), %rax\n ret\n"
+	".balign 1024; frame_call: push %rbp; mov %rsp, %rbp; mov %rdi, -8(%rbp); mov $110, %eax\n"
+	"frame_site: syscall\n mov -8(%rbp), %rax\n pop %rbp\n ret\n .balign 1024\n .popsection");
 
 static void sites(void)
 {
@@ -274,6 +280,8 @@ static void sites(void)
 		MUST(memcmp(plain_site, expected, 2) == 0);
 		MUST(red_call(0x123456789abcdef) == 0x123456789abcdef);
 		MUST(memcmp(red_site, trap, 2) == 0);
+		MUST(frame_call(0x123456789abcdef) == 0x123456789abcdef);
+		MUST(memcmp(frame_site, trap, 2) == 0);
 	}
 }
 
