@@ -3,7 +3,7 @@
  * ring or perf buffer and prints, as one JSON object, how many came and how long each was under way: receive
  * time (CLOCK_REALTIME, which time namespaces leave alone) minus produce time (the kernel's monotonic
  * clock). The two clocks' distance is the same for all, and is taken off by whoever compares; inside the
- * guest it is known, and printed as clock_distance_ns.
+ * guest it is known, and printed as clock_distance_ns. span_ns is the time between the first and the last.
  *
  *   ticks [--perf] [--spin] EXPECTED SECONDS
  *
@@ -29,6 +29,7 @@
 
 static int64_t *samples;
 static uint64_t received, lost, repeated;
+static int64_t first_at, last_at; /* receive times */
 static uint32_t expected, last;
 static volatile sig_atomic_t stop;
 
@@ -41,8 +42,11 @@ static int64_t now(clockid_t clock)
 
 static void take(const struct tick *tick)
 {
+	last_at = now(CLOCK_REALTIME);
+	if (!received)
+		first_at = last_at;
 	if (received < SAMPLES_MAX)
-		samples[received] = now(CLOCK_REALTIME) - (int64_t)tick->produced_ns;
+		samples[received] = last_at - (int64_t)tick->produced_ns;
 	if (received && tick->sequence <= last)
 		repeated++;
 	last = tick->sequence;
@@ -103,11 +107,11 @@ static void print_result(const struct ticks *skeleton)
 	qsort(samples, n, sizeof(*samples), compare);
 	getrusage(RUSAGE_SELF, &usage);
 	printf("{\"received\":%llu,\"lost\":%llu,\"repeated\":%llu,\"produced\":%llu,\"dropped\":%llu,"
-	       "\"clock_distance_ns\":%lld,\"cpu_us\":%lld",
+	       "\"span_ns\":%lld,\"clock_distance_ns\":%lld,\"cpu_us\":%lld",
 	       (unsigned long long)received, (unsigned long long)lost, (unsigned long long)repeated,
 	       (unsigned long long)counted(bpf_map__fd(skeleton->maps.counts), 0),
 	       (unsigned long long)counted(bpf_map__fd(skeleton->maps.counts), 1),
-	       (long long)(now(CLOCK_REALTIME) - now(CLOCK_MONOTONIC)),
+	       (long long)(last_at - first_at), (long long)(now(CLOCK_REALTIME) - now(CLOCK_MONOTONIC)),
 	       (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000LL + usage.ru_utime.tv_usec +
 		   usage.ru_stime.tv_usec);
 	for (unsigned i = 0; i < sizeof(ranks) / sizeof(ranks[0]); i++)
