@@ -14,7 +14,7 @@ from e2e.lib import agent, vm
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAMS = ("ticks", "produce", "clock", "call", "echo")
-GUEST_YAML = "sessions: {adhoc: true}\nlimits: {memory: 64Mi}\n"
+GUEST_YAML = "sessions: {adhoc: true}\n"
 READY = 30.0  # seconds
 CLOCK_STEP = 20_000  # ns that a clock's distance may plausibly have drifted between two rounds
 
