@@ -6,6 +6,7 @@
  * Linux' rules for PID 1 suit it: no signal from inside the namespace can hurt it, SIGKILL from outside
  * does.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
@@ -81,6 +82,17 @@ static bool enter_time(const struct ygr_confine_options *options)
 	return fclose(file) == 0 && written;
 }
 
+/* Until the caller traces us. */
+static void await_go(const struct ygr_confine_child *child)
+{
+	struct pollfd wait = {.fd = child->control_fd, .events = POLLIN};
+	int32_t go;
+
+	do
+		poll(&wait, 1, -1);
+	while (recv(child->control_fd, &go, sizeof(go), 0) < 0 && (errno == EINTR || errno == EAGAIN));
+}
+
 static int prepare(const struct ygr_confine_child *child, struct ygr_error *error)
 {
 	const char *hostname = child->options->hostname ? child->options->hostname : "guest";
@@ -93,6 +105,8 @@ static int prepare(const struct ygr_confine_child *child, struct ygr_error *erro
 	/* The caller may have died before that: then its end of the socket is closed. */
 	if (poll(&(struct pollfd){.fd = child->control_fd, .events = POLLRDHUP}, 1, 0) > 0)
 		_exit(1);
+	if (child->options->traced)
+		await_go(child);
 	r = ygr_cgroup_join(child->cgroup);
 	if (r < 0)
 		return ygr_error_set(error, -r, "cannot join the control group: %s", strerror(-r));

@@ -40,7 +40,7 @@ static const struct group app_groups[] = {
      "close_range lseek _llseek stat fstat lstat newfstatat statx statfs fstatfs access faccessat "
      "faccessat2 "
      "readlink readlinkat getdents getdents64 getcwd chdir fchdir dup dup2 dup3 fcntl flock fsync fdatasync "
-     "ftruncate truncate fallocate fadvise64 readahead sendfile copy_file_range splice tee vmsplice "
+     "ftruncate truncate fallocate fadvise64 readahead sendfile copy_file_range splice tee "
      "sync_file_range "
      "mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat symlink symlinkat chmod "
      "fchmod "
@@ -142,7 +142,7 @@ static const struct group session_groups[] = {
 };
 
 static const struct group traced_groups[] = {
-    {ALLOW, "Shared: maps guest pages inside the stopped application", "ptrace pidfd_getfd"},
+    {ALLOW, "Shared: maps guest pages inside the held application", "ptrace"},
 };
 
 /* ioctl() by request: those of terminals and pipes that only ask, and the harmless descriptor flags. */
@@ -266,6 +266,9 @@ int ygr_confine_filter_app(bool traced, struct ygr_error *error)
 	 */
 	if (r == 0)
 		r = seccomp_rule_add(ctx, traced ? DENY : ALLOW, SCMP_SYS(mremap), 0);
+	/* A pipe would go on holding the page itself, also when the guest has put something else there. */
+	if (r == 0)
+		r = seccomp_rule_add(ctx, traced ? DENY : ALLOW, SCMP_SYS(vmsplice), 0);
 	return finish(ctx, r, "application", error);
 }
 

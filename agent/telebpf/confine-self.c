@@ -3,14 +3,14 @@
  * guest send, and a mistake there should not be worth much.
  */
 #include <errno.h>
-#include <linux/capability.h>
 #include <sys/prctl.h>
 
 #include "agent/telebpf/confine-child.h"
 
 int ygr_confine_self(bool traced, struct ygr_error *error)
 {
-	int r = ygr_confine_keep_capabilities(traced ? 1ull << CAP_SYS_PTRACE : 0, error);
+	/* What is traced already can be traced on without any right. */
+	int r = ygr_confine_keep_capabilities(0, error);
 
 	if (r < 0)
 		return r;

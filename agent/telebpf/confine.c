@@ -174,6 +174,13 @@ static void read_notes(struct ygr_confined *confined)
 	}
 }
 
+int ygr_confine_go(struct ygr_confined *confined)
+{
+	const int32_t go = 0;
+
+	return send(confined->control_fd, &go, sizeof(go), MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
 int ygr_confine_status_fd(const struct ygr_confined *confined)
 {
 	return confined->status_fd;

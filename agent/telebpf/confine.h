@@ -36,7 +36,8 @@ struct ygr_confine_options {
 	int64_t monotonic_offset_ns; /* added to the node's CLOCK_MONOTONIC for the application */
 	int64_t boottime_offset_ns;
 	const char *hostname; /* the guest's node name */
-	bool traced;          /* Shared: the caller is going to stop threads with ptrace (ring-shared.c) */
+	bool
+	    traced; /* Shared: init waits for ygr_confine_go(), so that the caller can trace it before (tracer.h) */
 };
 
 /* What could be had on this node; reported in status. */
@@ -53,6 +54,9 @@ struct ygr_confined;
  */
 int ygr_confine_start(const struct ygr_confine_options *options, struct ygr_confined **ret,
 		      struct ygr_error *error);
+
+/* With `traced`: init goes on. */
+int ygr_confine_go(struct ygr_confined *confined);
 
 int ygr_confine_status_fd(const struct ygr_confined *confined);
 /* After status_fd became readable: 0 when the application runs, else -errno with the step that failed. */
@@ -71,7 +75,6 @@ int ygr_confine_wait(struct ygr_confined *confined, int *ret_status);
 struct ygr_confined *ygr_confine_free(struct ygr_confined *confined);
 
 /*
- * Drops what the session itself does not need any more: capabilities (keeping CAP_SYS_PTRACE only when
- * traced), no_new_privs, a seccomp filter for its own loop. Call once the application runs.
+ * Drops what the session itself does not need any more: capabilities, no_new_privs, a seccomp filter for its own loop (with ptrace when traced). Call once the application runs.
  */
 int ygr_confine_self(bool traced, struct ygr_error *error);

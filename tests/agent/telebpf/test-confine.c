@@ -81,6 +81,8 @@ static int run_start(struct run *run)
 	run->out = out[0];
 	run->local = local[0];
 	r = ygr_confine_start(&run->options, &run->confined, &run->error);
+	if (r == 0 && run->options.traced)
+		ygr_confine_go(run->confined);
 	close(out[1]);
 	close(local[1]);
 	if (r < 0)
