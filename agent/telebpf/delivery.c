@@ -10,6 +10,9 @@
  * A ring whose private copy is full is left alone until the application says that it is about to wait, or a
  * timer that backs off looks again; meanwhile the guest's own ring fills, and its kernel counts what it
  * drops.
+ *
+ * In Shared the application reads the guest's pages itself. "Full" then means that it has not consumed all
+ * that is there: it was woken, and the guest is not asked for more before it is done.
  */
 #include <errno.h>
 #include <string.h>

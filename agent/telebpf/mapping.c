@@ -40,36 +40,48 @@ static bool is_array(const struct ygr_object *object)
 	       (object->map_flags & BPF_F_MMAPABLE);
 }
 
-static void answer_mapped(struct ygr_local *local, uint32_t id, int status)
+void ygr_mapping_refuse(struct ygr_local *local, uint32_t id, int status)
 {
 	const struct ygr_local_mapped mapped = {.status = status};
 
 	ygr_local_answer(local, YGR_LOCAL_MAPPED, id, &mapped, sizeof(mapped), -1);
 }
 
-static void map_now(struct ygr_local *local, uint32_t id, struct ygr_entry *entry,
-		    const struct ygr_local_map *map)
+void ygr_mapping_mapped(struct ygr_local *local, uint32_t id, struct ygr_entry *entry,
+			const struct ygr_local_mapped *mapped)
+{
+	int fd = entry->ring ? entry->ring->memfd : entry->array->memfd;
+
+	entry->maps++;
+	entry->mappers |= 1ull << local->process->index;
+	ygr_local_answer(local, YGR_LOCAL_MAPPED, id, mapped, sizeof(*mapped), mapped->pieces ? fd : -1);
+}
+
+void ygr_mapping_now(struct ygr_local *local, uint32_t id, struct ygr_entry *entry,
+		     const struct ygr_local_map *map)
 {
 	struct ygr_local_mapped mapped = {};
-	int fd = -1, r;
+	struct ygr_ring_part parts[YGR_RING_PARTS];
+	int r;
 
 	if (local->process->closed)
 		return;
 	if (entry->ring) {
 		r = ygr_ring_layout(entry->ring, map, &mapped);
-		fd = entry->ring->memfd;
+		if (r == 0 && ygr_ring_shared_parts(entry->ring, map, parts) > 0) {
+			r = ygr_sharing_start(local, id, entry, map);
+			if (r == 0)
+				return;
+		}
 	} else {
 		entry->array->constant |= entry->frozen;
 		r = ygr_array_layout(entry->array, map, &mapped);
-		fd = entry->array->memfd;
 	}
 	if (r < 0) {
-		answer_mapped(local, id, r);
+		ygr_mapping_refuse(local, id, r);
 		return;
 	}
-	entry->maps++;
-	entry->mappers |= 1ull << local->process->index;
-	ygr_local_answer(local, YGR_LOCAL_MAPPED, id, &mapped, sizeof(mapped), fd);
+	ygr_mapping_mapped(local, id, entry, &mapped);
 }
 
 static void drop_memory(struct ygr_session *session, struct ygr_entry *entry)
@@ -98,9 +110,9 @@ static void opened(struct ygr_session *session, struct ygr_entry *entry, int res
 
 		waiter->local->process->pending--;
 		if (result == 0)
-			map_now(waiter->local, waiter->id, entry, &waiter->map);
+			ygr_mapping_now(waiter->local, waiter->id, entry, &waiter->map);
 		else
-			answer_mapped(waiter->local, waiter->id, result);
+			ygr_mapping_refuse(waiter->local, waiter->id, result);
 		free(waiter);
 		waiter = next;
 	}
@@ -218,6 +230,7 @@ static int ask_open(struct ygr_session *session, struct ygr_entry *entry, bool s
 		return -ENOMEM;
 	*opening = (struct opening){.session = session, .entry = entry, .stream = stream};
 	if (ring) {
+		entry->ring->share = session->tracer && !stream;
 		ring_open = (struct ygr_ring_open){.handle = entry->handle,
 						   .kind = ring->kind,
 						   .data_bytes = ring->sink.size,
@@ -293,11 +306,11 @@ int ygr_mapping_map(struct ygr_local *local, const struct ygr_frame *frame)
 	memcpy(&map, frame->payload, sizeof(map));
 	entry = ygr_objects_find(&session->objects, map.handle);
 	if (!entry) {
-		answer_mapped(local, frame->id, -EBADF);
+		ygr_mapping_refuse(local, frame->id, -EBADF);
 		return 0;
 	}
 	if (entry->ready) {
-		map_now(local, frame->id, entry, &map);
+		ygr_mapping_now(local, frame->id, entry, &map);
 		return 0;
 	}
 	if (!entry->ring && !entry->array) {
@@ -312,7 +325,7 @@ int ygr_mapping_map(struct ygr_local *local, const struct ygr_frame *frame)
 				return r;
 		}
 		if (r < 0) {
-			answer_mapped(local, frame->id, r == -EPIPE ? -EIO : r);
+			ygr_mapping_refuse(local, frame->id, r == -EPIPE ? -EIO : r);
 			return 0;
 		}
 	}
@@ -371,6 +384,12 @@ void ygr_mapping_release(struct ygr_session *session, struct ygr_entry *entry)
 	}
 	if (entry->maps && entry->mappers)
 		return;
+	/*
+	 * That guest pages are unmapped is only the application's word; they are given back when it is gone
+	 * (ygr_mapping_close_rings()).
+	 */
+	if (entry->ring && entry->ring->shared)
+		return;
 	if (entry->ring || entry->array)
 		post_close(session, YGR_MSG_RING_CLOSE, entry->handle);
 	drop_memory(session, entry);
@@ -400,6 +419,14 @@ void ygr_mapping_inherit(struct ygr_session *session, unsigned parent, unsigned 
 		entry->holders |= (entry->holders >> parent & 1) << child;
 		entry->mappers |= (entry->mappers >> parent & 1) << child;
 	}
+}
+
+void ygr_mapping_close_rings(struct ygr_session *session)
+{
+	for (struct ygr_entry *entry = ygr_objects_first(&session->objects); entry;
+	     entry = ygr_objects_next(&session->objects, entry))
+		if (entry->ring || entry->array)
+			post_close(session, YGR_MSG_RING_CLOSE, entry->handle);
 }
 
 void ygr_mapping_free_all(struct ygr_session *session)

@@ -107,6 +107,7 @@ struct ygr_ring *ygr_ring_free(struct ygr_ring *ring)
 		munmap((void *)ring->guest, ring->guest_length);
 	munmap(ring->area, ring->area_length);
 	close(ring->memfd);
+	free(ring->extents);
 	for (unsigned i = 0; i < ring->ready_count; i++)
 		close(ring->ready[i]);
 	free(ring);
@@ -124,6 +125,26 @@ static void fill_control_page(const struct ygr_ring *ring)
 	page->size = offsetof(struct perf_event_mmap_page, __reserved);
 	page->data_offset = PAGE;
 	page->data_size = ring->sink.size;
+}
+
+static int note_extents(struct ygr_ring *ring, const struct ygr_ram *ram, const struct ygr_run *runs,
+			uint32_t count, uint64_t pages)
+{
+	_cleanup_free_ struct ygr_ram_extent *extents = calloc(YGR_RAM_EXTENTS_MAX, sizeof(*extents));
+	struct ygr_ram_extent *few;
+	int n;
+
+	if (!extents)
+		return -ENOMEM;
+	n = ygr_ram_extents(ram, runs, count, pages, extents, YGR_RAM_EXTENTS_MAX);
+	if (n < 0)
+		return n;
+	few = realloc(extents, (size_t)n * sizeof(*extents));
+	if (few)
+		extents = few;
+	ring->extents = ygr_steal_ptr(&extents);
+	ring->extent_count = (unsigned)n;
+	return 0;
 }
 
 int ygr_ring_start(struct ygr_ring *ring, const struct ygr_ram *ram, const uint8_t *payload, uint32_t length)
@@ -154,8 +175,16 @@ int ygr_ring_start(struct ygr_ring *ring, const struct ygr_ram *ram, const uint8
 			return r;
 		ring->guest = guest;
 		ring->guest_length = pages * PAGE;
+		if (ring->share) {
+			r = note_extents(ring, ram, runs, opened.run_count, pages);
+			if (r < 0)
+				return r;
+		}
 	}
-	ring->delivery = ram ? YGR_DELIVERY_COPIED : YGR_DELIVERY_STREAM;
+	if (!ram)
+		ring->delivery = YGR_DELIVERY_STREAM;
+	else
+		ring->delivery = ring->share ? YGR_DELIVERY_SHARED : YGR_DELIVERY_COPIED;
 	ring->sink.position = ring->sink.consumer = ring->acknowledged = opened.consumer;
 	if (ring->kind == YGR_RING_PERF)
 		fill_control_page(ring);
@@ -201,7 +230,47 @@ static int copy(struct ygr_ring *ring, const struct ygr_ring_source *source, uin
 
 bool ygr_ring_behind(const struct ygr_ring *ring)
 {
+	/* What the application has consumed of the guest's own pages matters, too. */
+	if (ring->delivery == YGR_DELIVERY_SHARED)
+		return ring->shared;
 	return ring->guest && guest_producer(ring) != ring->sink.position;
+}
+
+/*
+ * Shared: follows the guest's producer, which goes forward and never further than a ring beyond what the
+ * guest was told to be consumed.
+ */
+static int follow(struct ygr_ring *ring)
+{
+	uint64_t producer = guest_producer(ring);
+
+	if (producer % 8 || producer - ring->acknowledged > ring->sink.size ||
+	    producer - ring->acknowledged < ring->sink.position - ring->acknowledged)
+		return -EBADMSG;
+	ring->unreported += producer - ring->sink.position;
+	ring->sink.position = producer;
+	if (ring->kind == YGR_RING_PERF)
+		__atomic_store_n(private_producer(ring), producer, __ATOMIC_RELEASE);
+	return 0;
+}
+
+static int pull_shared(struct ygr_ring *ring, struct ygr_ring_batch *ret_batch)
+{
+	int r = follow(ring);
+
+	*ret_batch = (struct ygr_ring_batch){.bytes = ring->unreported};
+	ring->unreported = 0;
+	ring->bytes += ret_batch->bytes;
+	ring->full = ygr_ring_consumer(ring) != ring->sink.position;
+	if (ret_batch->bytes && ring->full)
+		signal_ready(ring);
+	return r;
+}
+
+void ygr_ring_unshare(struct ygr_ring *ring)
+{
+	ring->delivery = YGR_DELIVERY_COPIED;
+	ring->share = false;
 }
 
 int ygr_ring_pull(struct ygr_ring *ring, struct ygr_ring_batch *ret_batch)
@@ -209,6 +278,8 @@ int ygr_ring_pull(struct ygr_ring *ring, struct ygr_ring_batch *ret_batch)
 	const struct ygr_ring_source source = {.data = ring->guest + PAGE, .size = ring->sink.size};
 	int r;
 
+	if (ring->delivery == YGR_DELIVERY_SHARED)
+		return pull_shared(ring, ret_batch);
 	ygr_ring_consumer(ring);
 	r = copy(ring, &source, guest_producer(ring), ret_batch);
 	publish(ring, ret_batch);
@@ -246,6 +317,10 @@ uint64_t ygr_ring_consumer(struct ygr_ring *ring)
 {
 	uint64_t said = __atomic_load_n(private_consumer(ring), __ATOMIC_ACQUIRE);
 
+	/* It may be ahead of what we have seen of the producer. */
+	if (ring->shared)
+		(void)follow(ring);
+
 	/* Forward, and not beyond what was published. Else the last one stands: only the application loses.
 	 */
 	if (said - ring->sink.consumer <= ring->sink.position - ring->sink.consumer)
@@ -256,7 +331,7 @@ uint64_t ygr_ring_consumer(struct ygr_ring *ring)
 uint64_t ygr_ring_released(struct ygr_ring *ring)
 {
 	/* The guest only takes whole words; an application may have written anything. */
-	if (ring->delivery == YGR_DELIVERY_STREAM)
+	if (ring->delivery != YGR_DELIVERY_COPIED)
 		return ygr_ring_consumer(ring) & ~7ull;
 	return ring->sink.position;
 }

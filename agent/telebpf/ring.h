@@ -5,6 +5,10 @@
  *   BPF ring buffer  [consumer page][producer page][data]; the application maps the data twice in a row
  *   perf             [control page][data]
  *
+ * In Shared only the page that the application writes is of this file (consumer or control page). All
+ * others are the guest's; sharing.c maps them. Then the data is nobody's business here: only positions are
+ * followed, to wake the application and to tell the guest what was consumed.
+ *
  * The application may write all of its mapping (it has the descriptor for a moment), so nothing here is read
  * back but consumer positions, which are bounded. One thread.
  */
@@ -29,7 +33,12 @@ const char *ygr_delivery_name(enum ygr_delivery delivery);
 struct ygr_ring {
 	uint32_t handle;
 	enum ygr_ring_kind kind;
-	enum ygr_delivery delivery; /* as opened */
+	enum ygr_delivery delivery;     /* as opened */
+	bool share;                     /* Shared is wanted; set before ygr_ring_start() */
+	bool shared;                    /* guest pages were mapped into the application */
+	struct ygr_ram_extent *extents; /* Shared: where `guest` lies in the RAM file */
+	unsigned extent_count;
+	uint64_t unreported; /* Shared: bytes seen since the last pull */
 	int memfd;
 	uint8_t *area; /* of the memory file, all of it */
 	uint64_t area_length;
@@ -63,7 +72,7 @@ struct ygr_ring *ygr_ring_free(struct ygr_ring *ring);
 int ygr_ring_start(struct ygr_ring *ring, const struct ygr_ram *ram, const uint8_t *payload,
 		   uint32_t length);
 
-/* Copied: brings what is there, publishes it and wakes the application. -EBADMSG: the guest misbehaves. */
+/* Copied, Shared: brings what is there, publishes it and wakes the application. -EBADMSG: the guest misbehaves. */
 int ygr_ring_pull(struct ygr_ring *ring, struct ygr_ring_batch *ret_batch);
 /* Whether the guest's producer has moved since the last pull: one read. */
 bool ygr_ring_behind(const struct ygr_ring *ring);
@@ -75,10 +84,12 @@ int ygr_ring_feed(struct ygr_ring *ring, const struct ygr_ring_records *records,
 /* Reads the application's consumer position anew and believes it as far as it can be. */
 uint64_t ygr_ring_consumer(struct ygr_ring *ring);
 /*
- * The position up to which the guest may overwrite: in the page modes what was copied, in Stream what the
+ * The position up to which the guest may overwrite: in Copied what was copied, in Stream and Shared what the
  * application has consumed, so that what is under way always finds room.
  */
 uint64_t ygr_ring_released(struct ygr_ring *ring);
+/* Shared, before anything was shared: Copied from now on. */
+void ygr_ring_unshare(struct ygr_ring *ring);
 
 /* Takes ownership of an eventfd. -ENOSPC beyond YGR_RING_READY_MAX. */
 int ygr_ring_add_ready(struct ygr_ring *ring, int fd);
@@ -92,3 +103,14 @@ void ygr_ring_idle(struct ygr_ring *ring);
  */
 int ygr_ring_layout(const struct ygr_ring *ring, const struct ygr_local_map *map,
 		    struct ygr_local_mapped *ret);
+
+/* A part of a mapping that is the guest's: LENGTH bytes at AT of the mapping are at FROM of its ring pages. */
+struct ygr_ring_part {
+	uint64_t at, from, length;
+};
+
+#define YGR_RING_PARTS 2
+
+/* Shared: those parts of MAP, for which ygr_ring_layout() has no pieces. Their number, or its errors. */
+int ygr_ring_shared_parts(const struct ygr_ring *ring, const struct ygr_local_map *map,
+			  struct ygr_ring_part ret[YGR_RING_PARTS]);

@@ -203,9 +203,13 @@ static int confine(struct ygr_session *session, int local_fd, struct ygr_error *
 	    .hostname = config->guest.hostname,
 	    .traced = config->delivery == YGR_DELIVERY_SHARED,
 	};
+	int r;
 
 	clock_offsets(config, &options);
-	return ygr_confine_start(&options, &session->confined, error);
+	r = ygr_confine_start(&options, &session->confined, error);
+	if (r == 0 && options.traced)
+		ygr_sharing_prepare(session);
+	return r;
 }
 
 /* The shim's socket and the confined application. */
@@ -257,14 +261,16 @@ int ygr_session_start(struct ygr_session *session)
 		fcntl(fd, F_SETFD, FD_CLOEXEC);
 	if (read_config(session, &error) < 0 || parse_grant(session, &error) < 0)
 		return fail(session, "ProtocolError", &error);
-	/* Mapping guest pages into the application is not built; `started` says what was done instead. */
-	if (session->config.delivery == YGR_DELIVERY_SHARED)
-		session->config.delivery = YGR_DELIVERY_COPIED;
 	r = open_session(session);
 	if (r < 0)
 		return r;
 	if (use_ram(session, &error) < 0)
 		return fail(session, "LaunchFailed", &error);
+	if (session->config.delivery == YGR_DELIVERY_SHARED) {
+		session->not_shared = ygr_sharing_obstacle(session->ram);
+		if (session->not_shared)
+			session->config.delivery = YGR_DELIVERY_COPIED;
+	}
 	r = prepare(session);
 	if (r < 0)
 		return r;

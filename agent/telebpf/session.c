@@ -41,6 +41,8 @@ uint64_t ygr_session_now(void)
 static void kill_application(struct ygr_session *session)
 {
 	session->killed = true;
+	if (session->tracer)
+		ygr_tracer_condemn(session->tracer);
 	if (session->confined)
 		ygr_confine_signal(session->confined, SIGKILL);
 	else
@@ -150,8 +152,16 @@ static void status_ready(void *user, uint32_t events)
 	}
 	session->running = true;
 	session->greet_until = ygr_session_now() + 1000000000u;
-	if (ygr_confine_self(session->config.delivery == YGR_DELIVERY_SHARED, &error) < 0)
+	if (ygr_confine_self(session->tracer != NULL, &error) < 0)
 		ygr_session_fail(session, "LaunchFailed", "%s", error.message);
+}
+
+static void traced_ready(void *user, uint32_t events)
+{
+	struct ygr_session *session = user;
+
+	(void)events;
+	ygr_tracer_dispatch(session->tracer);
 }
 
 static void pidfd_ready(void *user, uint32_t events)
@@ -241,6 +251,9 @@ static int watch_all(struct ygr_session *session)
 	if (r == 0)
 		r = ygr_loop_add(&session->loop, &session->pidfd, ygr_confine_pidfd(session->confined),
 				 EPOLLIN, pidfd_ready, session);
+	if (r == 0 && session->tracer)
+		r = ygr_loop_add(&session->loop, &session->traced, session->tracer->signal_fd, EPOLLIN,
+				 traced_ready, session);
 	return r;
 }
 
@@ -266,11 +279,11 @@ static void report_started(struct ygr_session *session)
 	if (!session->ram)
 		delivery = YGR_DELIVERY_STREAM;
 	ygr_report_object(&session->report,
-			  json_pack("{s:s, s:i, s:s, s:s, s:{s:s, s:b, s:b, s:b}}", "event", "started",
+			  json_pack("{s:s, s:i, s:s, s:s, s:s*, s:{s:s, s:b, s:b, s:b}}", "event", "started",
 				    "pid", (int)ygr_confine_app_pid(session->confined), "mechanism",
 				    mechanism_name(session), "delivery", ygr_delivery_name(delivery),
-				    "confinement", "cgroup", had->cgroup, "memory", had->memory, "cpu",
-				    had->cpu, "time", had->time));
+				    "deliveryReason", session->not_shared, "confinement", "cgroup",
+				    had->cgroup, "memory", had->memory, "cpu", had->cpu, "time", had->time));
 }
 
 static void report_counters(struct ygr_session *session)
@@ -311,8 +324,13 @@ static void serve_rings(struct ygr_session *session)
 /* Nanoseconds until the next thing to do; -1: until something happens. */
 static int64_t timeout(const struct ygr_session *session)
 {
-	const uint64_t moments[] = {session->pressure_at, session->arm_at, session->counters_at,
-				    session->kill_at, session->started ? 0 : session->greet_until};
+	const uint64_t moments[] = {session->pressure_at,
+				    session->arm_at,
+				    session->counters_at,
+				    session->kill_at,
+				    session->hold_until,
+				    session->hold_at,
+				    session->started ? 0 : session->greet_until};
 	uint64_t now = ygr_session_now(), next = UINT64_MAX;
 
 	if (session->again)
@@ -340,6 +358,7 @@ static int run(struct ygr_session *session)
 			ygr_local_resume(session);
 		}
 		ygr_local_reap(session);
+		ygr_sharing_check(session);
 		watch_fuse(session);
 		serve_rings(session);
 		tick(session, ygr_session_now());
@@ -373,9 +392,13 @@ static void session_deinit(struct ygr_session *session)
 {
 	session->killed = true;
 	ygr_loop_remove(&session->loop, &session->channel_watch);
+	if (session->tracer && session->confined)
+		ygr_confine_signal(session->confined, SIGKILL);
+	session->tracer = ygr_tracer_free(session->tracer);
 	session->guestfs = ygr_guestfs_free(session->guestfs);
 	session->channel = ygr_channel_free(session->channel);
 	session->confined = ygr_confine_free(session->confined);
+	ygr_sharing_free_all(session);
 	ygr_mapping_free_all(session);
 	ygr_local_free_all(session);
 	session->ram = ygr_ram_free(session->ram);
@@ -406,7 +429,7 @@ int main(void)
 	prctl(PR_SET_TIMERSLACK, 1);
 	ygr_report_init(&session.report, YGR_SESSION_CONTROL_FD);
 	session.control.fd = session.channel_watch.fd = session.fuse.fd = session.status.fd =
-	    session.pidfd.fd = -1;
+	    session.pidfd.fd = session.traced.fd = -1;
 	r = ygr_session_start(&session);
 	if (r == 0)
 		r = watch_all(&session);
@@ -414,6 +437,8 @@ int main(void)
 		r = run(&session);
 	if (r < 0 && !session.killed)
 		ygr_session_fail(&session, "LaunchFailed", "%s", strerror(-r));
+	if (r == 0 && session.done && session.channel)
+		ygr_mapping_close_rings(&session);
 	if (session.running && !session.started)
 		report_started(&session);
 	report_counters(&session);

@@ -6,6 +6,7 @@
  *   session.c    start, loop, end          local.c    what a process of the application asks
  *   forward.c    calls to the guest        mapping.c  LOCAL_MAP: rings and arrays come to be
  *   delivery.c   ring data                 sync.c     arrays in step
+ *   sharing.c    guest pages in the application (Shared)
  */
 #pragma once
 
@@ -23,6 +24,7 @@
 #include "agent/telebpf/report.h"
 #include "agent/telebpf/ring.h"
 #include "agent/telebpf/session-config.h"
+#include "agent/telebpf/tracer.h"
 #include "lib/base/buf.h"
 #include "lib/wire/call.h"
 #include "lib/wire/grant.h"
@@ -32,6 +34,7 @@
 #define YGR_SESSION_MEMORY    (512u << 20) /* private rings and arrays of one application */
 
 struct ygr_session;
+struct ygr_sharing;
 
 struct ygr_local { /* a process and its watch */
 	struct ygr_session *session;
@@ -47,9 +50,12 @@ struct ygr_session {
 	struct ygr_channel *channel;
 	struct ygr_guestfs *guestfs;
 	struct ygr_confined *confined;
-	struct ygr_ram *ram; /* NULL: Stream only */
+	struct ygr_ram *ram;          /* NULL: Stream only */
+	struct ygr_tracer *tracer;    /* Shared only */
+	const char *not_shared;       /* why Shared was asked for and is not done; NULL */
+	struct ygr_sharing *sharings; /* mappings that wait until the application is held */
 	struct ygr_buf control_in;
-	struct ygr_watch control, channel_watch, fuse, status, pidfd;
+	struct ygr_watch control, channel_watch, fuse, status, pidfd, traced;
 
 	struct ygr_local *locals[YGR_SESSION_PROCESSES];
 	bool greeted;       /* a LOCAL_HELLO came */
@@ -75,6 +81,8 @@ struct ygr_session {
 	uint64_t arm_at;        /* the next ring that waits to be armed again */
 	uint64_t counters_at;
 	uint64_t kill_at;
+	uint64_t hold_until;  /* the application is being held, at most till then */
+	uint64_t hold_at;     /* it was let go for a moment: hold it again then */
 	uint64_t greet_until; /* report the start without a shim's hello */
 
 	struct ygr_counters counters, reported;
@@ -123,6 +131,27 @@ void ygr_mapping_inherit(struct ygr_session *session, unsigned parent, unsigned 
 /* Closes and frees ENTRY if nobody holds or maps it. */
 void ygr_mapping_release(struct ygr_session *session, struct ygr_entry *entry);
 void ygr_mapping_free_all(struct ygr_session *session);
+/* The application is gone, and with it its mappings: the guest may have all pages back. */
+void ygr_mapping_close_rings(struct ygr_session *session);
+/* Maps what is there, or answers why not. */
+void ygr_mapping_now(struct ygr_local *local, uint32_t id, struct ygr_entry *entry,
+		     const struct ygr_local_map *map);
+/* Answers LOCAL_MAP: the pieces for the shim; or a negative errno. */
+void ygr_mapping_mapped(struct ygr_local *local, uint32_t id, struct ygr_entry *entry,
+			const struct ygr_local_mapped *mapped);
+void ygr_mapping_refuse(struct ygr_local *local, uint32_t id, int status);
+
+/* sharing.c */
+/* Traces the application that was just confined; where that cannot be done, Copied it is. */
+void ygr_sharing_prepare(struct ygr_session *session);
+/* Why guest pages cannot be shared on this node with this RAM file, or NULL. */
+const char *ygr_sharing_obstacle(const struct ygr_ram *ram);
+/* Answers as ygr_mapping_now() when the application is held; -ENOMEM. */
+int ygr_sharing_start(struct ygr_local *local, uint32_t id, struct ygr_entry *entry,
+		      const struct ygr_local_map *map);
+/* Goes on with what was started, if the application is held or its time is over. */
+void ygr_sharing_check(struct ygr_session *session);
+void ygr_sharing_free_all(struct ygr_session *session);
 
 /* delivery.c */
 void ygr_delivery_message(struct ygr_session *session,
