@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/telebpf/cgroup.h"
 #include "lib/base/uuid.h"
 #include "lib/wire/transport.h"
 
@@ -41,10 +42,23 @@ int ygr_telebpf_new(const struct ygr_telebpf_options *options, struct ygr_telebp
 	return 0;
 }
 
+/*
+ * Sessions remove the groups of their applications, but not the one above, which needs rights that they gave up.
+ * A group below it that is made and removed takes it along when it is empty.
+ */
+static void remove_groups(void)
+{
+	static const struct ygr_cgroup_limits none;
+	struct ygr_cgroup *last = NULL;
+	if (ygr_cgroup_new("yagura/agent", &none, &last, NULL) == 0)
+		ygr_cgroup_free(last);
+}
+
 struct ygr_telebpf *ygr_telebpf_free(struct ygr_telebpf *telebpf)
 {
 	if (!telebpf)
 		return NULL;
+	remove_groups();
 	free(telebpf->node);
 	free(telebpf->hvsock_root);
 	free(telebpf->session_program);
