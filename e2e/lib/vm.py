@@ -61,7 +61,7 @@ class Guest:
     def __exit__(self, *_):
         self.close()
 
-    def start(self, timeout=90.0):
+    def start(self, timeout=300.0):
         """Boots and waits until the guest's shell answers. When that fails nothing is left."""
         if not (self.image / "vmlinuz").exists():
             raise node.NodeError(f"no image in {self.image}: run guest-image/build --out {self.image}")
@@ -142,7 +142,7 @@ class Guest:
     def resume(self):
         node.virsh("resume", self.domain)
 
-    def reset(self, timeout=90.0):
+    def reset(self, timeout=300.0):
         """The reset button; waits until the new boot answers."""
         before = self.boot_id()
         node.virsh("reset", self.domain)
