@@ -118,7 +118,7 @@ class Guest:
 
     # What a test does to it
 
-    def run(self, command, timeout=30.0, check=False):
+    def run(self, command, timeout=120.0, check=False):
         """Runs COMMAND with sh in the guest. With CHECK a code other than 0 is an AssertionError."""
         result = self._shell.run(command, timeout)
         if check and result.code != 0:
