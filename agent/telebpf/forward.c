@@ -263,7 +263,17 @@ int ygr_forward_call(struct ygr_local *local, const struct ygr_frame *frame)
 	return r;
 }
 
-/* Reading from an iterator: the only descriptor of the guest that an application reads by itself. */
+/* What an application reads by itself: iterators, counters of perf events, and what fdinfo says of anything. */
+static bool readable(const struct ygr_entry *entry, const struct ygr_file_io *io)
+{
+	if (io->length > YGR_FILE_IO_MAX)
+		return false;
+	if (io->offset == YGR_FILE_FDINFO)
+		return true;
+	return io->offset == YGR_FILE_SEQUENTIAL &&
+	       (entry->object.kind == YGR_OBJECT_ITER || entry->object.kind == YGR_OBJECT_PERF);
+}
+
 int ygr_forward_read(struct ygr_local *local, const struct ygr_frame *frame)
 {
 	const struct forward forward = {.reply_type = YGR_MSG_FILE_DATA};
@@ -274,7 +284,7 @@ int ygr_forward_read(struct ygr_local *local, const struct ygr_frame *frame)
 		return -EPROTO;
 	memcpy(&io, frame->payload, sizeof(io));
 	entry = ygr_objects_find(&local->session->objects, io.handle);
-	if (!entry || entry->object.kind != YGR_OBJECT_ITER || io.length > YGR_FILE_IO_MAX) {
+	if (!entry || !readable(entry, &io)) {
 		const struct ygr_status status = {.value = entry ? -EINVAL : -EBADF};
 
 		ygr_local_answer(local, YGR_MSG_FILE_DATA, frame->id, &status, sizeof(status), -1);

@@ -211,9 +211,20 @@ static int find_file(struct ygr_guest_session *session, const struct ygr_file_io
 	const struct ygr_guest_handle *slot = ygr_guest_handles_find(&session->handles, io->handle);
 	if (!slot)
 		return -EBADF;
-	if (slot->object.kind != YGR_OBJECT_FILE && (write || slot->object.kind != YGR_OBJECT_ITER))
+	if (slot->object.kind == YGR_OBJECT_FILE)
+		return slot->fd;
+	if (write || (io->offset != YGR_FILE_FDINFO && slot->object.kind != YGR_OBJECT_ITER &&
+		      slot->object.kind != YGR_OBJECT_PERF))
 		return -EBADF;
 	return slot->fd;
+}
+
+static ssize_t read_fdinfo(int fd, uint8_t *bytes, size_t length)
+{
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	_cleanup_close_ int info = open(path, O_RDONLY | O_CLOEXEC);
+	return info < 0 ? -1 : read(info, bytes, length);
 }
 
 /*
@@ -246,8 +257,9 @@ static int read_file(struct ygr_guest_session *session, uint32_t id, const struc
 	_cleanup_free_ uint8_t *bytes = payload = malloc(io->length ? io->length : 1);
 	if (!payload)
 		return ygr_guest_session_status(session, YGR_MSG_FILE_DATA, id, -ENOMEM, NULL, 0);
-	ssize_t n = io->offset == UINT64_MAX ? read(fd, bytes, io->length)
-					     : read_at(fd, bytes, io->length, io->offset);
+	ssize_t n = io->offset == YGR_FILE_SEQUENTIAL ? read(fd, bytes, io->length)
+		    : io->offset == YGR_FILE_FDINFO   ? read_fdinfo(fd, bytes, io->length)
+						      : read_at(fd, bytes, io->length, io->offset);
 	return ygr_guest_session_status(session, YGR_MSG_FILE_DATA, id, n < 0 ? -errno : n, bytes,
 					n > 0 ? (size_t)n : 0);
 }
@@ -257,8 +269,8 @@ static int write_file(struct ygr_guest_session *session, uint32_t id, const stru
 {
 	ssize_t n = find_file(session, io, true);
 	if (n >= 0) {
-		n = io->offset == UINT64_MAX ? write((int)n, bytes, io->length)
-					     : pwrite((int)n, bytes, io->length, (off_t)io->offset);
+		n = io->offset == YGR_FILE_SEQUENTIAL ? write((int)n, bytes, io->length)
+						      : pwrite((int)n, bytes, io->length, (off_t)io->offset);
 		n = n < 0 ? -errno : n;
 	}
 	return ygr_guest_session_status(session, YGR_MSG_FILE_DATA, id, n, NULL, 0);

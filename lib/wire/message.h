@@ -205,7 +205,9 @@ struct ygr_file_open {
 struct ygr_file_io {
 	uint32_t handle;
 	uint32_t length; /* <= YGR_FILE_IO_MAX */
-	uint64_t offset; /* UINT64_MAX: sequential (read/write instead of pread/pwrite) */
+	uint64_t offset; /* or YGR_FILE_SEQUENTIAL, YGR_FILE_FDINFO */
 };
 
-#define YGR_FILE_IO_MAX (1u << 20)
+#define YGR_FILE_IO_MAX     (1u << 20)
+#define YGR_FILE_SEQUENTIAL UINT64_MAX /* read/write instead of pread/pwrite; iterators and perf counters */
+#define YGR_FILE_FDINFO     (UINT64_MAX - 1) /* READ only: what the guest's fdinfo says of any handle */

@@ -83,6 +83,10 @@ int64_t ygr_hook(struct ygr_regs *regs)
 		return ygr_table_fcntl(regs);
 	case SYS_read:
 		return ygr_hook_read(regs);
+	case SYS_open:
+	case SYS_openat:
+	case SYS_openat2:
+		return ygr_hook_open(regs);
 	case SYS_uname:
 		return ygr_user_write(NULL, regs->rdi, &ygr_shim.welcome.uname,
 				      sizeof(ygr_shim.welcome.uname));

@@ -101,6 +101,7 @@ int64_t ygr_hook_bpf(const struct ygr_regs *regs);
 int64_t ygr_hook_perf(const struct ygr_regs *regs);
 int64_t ygr_hook_ioctl(const struct ygr_regs *regs);
 int64_t ygr_hook_read(const struct ygr_regs *regs);
+int64_t ygr_hook_open(const struct ygr_regs *regs); /* open, openat, openat2 */
 
 /* map.c: mappings of remote objects */
 int64_t ygr_hook_mmap(const struct ygr_regs *regs);
