@@ -17,6 +17,8 @@ const struct ygr_guestfs_bind ygr_guestfs_binds[] = {
     {"/sys/fs/bpf", "/sys/fs/bpf"},
     {"/sys/fs/cgroup", "/sys/fs/cgroup"},
     {"/sys/module", "/sys/module"},
+    {"/sys/class", "/sys/class"}, /* names of network devices, by links into /sys/devices */
+    {"/sys/kernel/debug/kprobes", "/sys/kernel/debug/kprobes"},
     {"/proc/kallsyms", "/proc/kallsyms"},
     {"/proc/modules", "/proc/modules"},
     {"/proc/config.gz", "/proc/config.gz"},
@@ -24,6 +26,10 @@ const struct ygr_guestfs_bind ygr_guestfs_binds[] = {
     {"/proc/version_signature", "/proc/version_signature"},
     {"/proc/cpuinfo", "/proc/cpuinfo"},
     {"/proc/stat", "/proc/stat"},
+    {"/proc/partitions", "/proc/partitions"}, /* names of the disks in events */
+    {"/proc/diskstats", "/proc/diskstats"},
+    {"/proc/loadavg", "/proc/loadavg"},
+    {"/proc/meminfo", "/proc/meminfo"},
     {"/proc/sys/kernel", "/proc/sys/kernel"},
     {"/proc/sys/net", "/proc/sys/net"},
     {"/boot", "/boot"},
