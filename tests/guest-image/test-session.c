@@ -172,6 +172,37 @@ static void test_ring_window(void **state)
 	assert_int_equal(received, 65536 / 40 * 40);
 }
 
+static int64_t read_object(uint32_t handle, uint64_t offset)
+{
+	struct ygr_file_io io = {.handle = handle, .length = 4096, .offset = offset};
+	client_ask(&client, YGR_MSG_FILE_READ, &io, sizeof(io), YGR_MSG_FILE_DATA);
+	return *(int64_t *)(void *)client.last;
+}
+
+/* What an application reads of a descriptor that is not a file: fdinfo of any, the counter of a perf event. */
+static void test_read_objects(void **state)
+{
+	(void)state;
+	uint32_t map = (uint32_t)client_map(&client, BPF_MAP_TYPE_ARRAY, 4, 8, 1, 0);
+	uint32_t event = (uint32_t)client_perf_output(&client);
+	assert_true((int32_t)map > 0 && (int32_t)event > 0);
+
+	int64_t n = read_object(map, YGR_FILE_FDINFO);
+	assert_in_range(n, 1, 4096);
+	char text[4097] = {0};
+	memcpy(text, client.last + sizeof(struct ygr_status), (size_t)n);
+	assert_non_null(strstr(text, "memlock:"));
+	assert_non_null(strstr(text, "value_size:\t8\n"));
+	assert_int_equal(read_object(event, YGR_FILE_SEQUENTIAL), 8);
+	assert_true(read_object(event, YGR_FILE_FDINFO) > 0);
+
+	assert_int_equal(read_object(map, YGR_FILE_SEQUENTIAL), -EBADF);
+	assert_int_equal(read_object(map + 4096, YGR_FILE_FDINFO), -EBADF);
+	struct ygr_file_io io = {.handle = map, .offset = YGR_FILE_FDINFO};
+	client_ask(&client, YGR_MSG_FILE_WRITE, &io, sizeof(io), YGR_MSG_FILE_DATA);
+	assert_int_equal(*(int64_t *)(void *)client.last, -EBADF);
+}
+
 /* Perf: the same records, across the end of the data area; page frames where the kernel tells them. */
 static void test_perf(void **state)
 {
@@ -379,11 +410,11 @@ int main(void)
 		return 77;
 	}
 	const struct CMUnitTest tests[] = {
-	    SESSION_TEST(test_elements),        SESSION_TEST(test_ring_pages),
-	    SESSION_TEST(test_ring_stream),     SESSION_TEST(test_ring_window),
-	    SESSION_TEST(test_array),           SESSION_TEST(test_perf),
-	    SESSION_TEST(test_refused_program), SESSION_TEST(test_files),
-	    SESSION_TEST(test_refused_files),
+	    SESSION_TEST(test_elements),     SESSION_TEST(test_ring_pages),
+	    SESSION_TEST(test_ring_stream),  SESSION_TEST(test_ring_window),
+	    SESSION_TEST(test_array),        SESSION_TEST(test_perf),
+	    SESSION_TEST(test_read_objects), SESSION_TEST(test_refused_program),
+	    SESSION_TEST(test_files),        SESSION_TEST(test_refused_files),
 	};
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }

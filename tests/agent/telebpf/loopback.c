@@ -209,6 +209,36 @@ static int serve_call(struct loopback *loopback, int peer, const struct ygr_fram
 	return r;
 }
 
+/* FILE_READ: fdinfo of any handle, and what read(2) gives. */
+static int serve_read(struct loopback *loopback, int peer, uint32_t id, const uint8_t *payload)
+{
+	struct {
+		struct ygr_status status;
+		char bytes[4096];
+	} reply = {0};
+	struct ygr_file_io io;
+	char path[64];
+	int fd, info = -1;
+
+	memcpy(&io, payload, sizeof(io));
+	fd = loopback_handle_fd(&loopback->handles, io.handle);
+	if (io.length > sizeof(reply.bytes))
+		io.length = sizeof(reply.bytes);
+	if (io.offset == YGR_FILE_FDINFO) {
+		snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+		fd = info = open(path, O_RDONLY | O_CLOEXEC);
+	}
+	reply.status.value = read(fd, reply.bytes, io.length);
+	if (reply.status.value < 0)
+		reply.status.value = -errno;
+	if (info >= 0)
+		close(info);
+	return send_frame(
+	    peer, YGR_MSG_FILE_DATA, id, &reply,
+	    (uint32_t)(sizeof(reply.status) + (size_t)(reply.status.value > 0 ? reply.status.value : 0)),
+	    -1);
+}
+
 static int serve_fork(struct loopback *loopback, int parent, uint32_t id)
 {
 	int pair[2], r, child = 0;
@@ -276,6 +306,9 @@ static int serve(struct loopback *loopback, int index)
 	case YGR_MSG_CALL:
 		loopback->handles.peer = index;
 		r = serve_call(loopback, peer, &frame, payload);
+		break;
+	case YGR_MSG_FILE_READ:
+		r = serve_read(loopback, peer, frame.id, payload);
 		break;
 	case YGR_MSG_HANDLE_CLOSE:
 		loopback->result->closes++;

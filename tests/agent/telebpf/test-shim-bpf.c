@@ -37,7 +37,7 @@ static void test_raw(void **state)
 	assert_string_equal(result.output, "raw ok\n");
 	/* Everything that the program closed was closed in the guest. */
 	assert_int_equal(result.left, 0);
-	assert_int_equal(result.closes, 6); /* three objects, and one of them in three children */
+	assert_int_equal(result.closes, 7); /* four objects, and one of them in three children */
 	assert_true(result.syncs > 0);
 	free(result.output);
 }

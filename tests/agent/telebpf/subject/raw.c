@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <linux/perf_event.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -162,6 +163,42 @@ static void mapped(void)
 	MUST(munmap(view, 4096) == 0);
 }
 
+/* What the kernel says of the map beside its information, by each name that the descriptor has. */
+static void fdinfo(int map)
+{
+	char path[3][64], text[4096];
+
+	snprintf(path[0], sizeof(path[0]), "/proc/self/fdinfo/%d", map);
+	snprintf(path[1], sizeof(path[1]), "/proc/thread-self/fdinfo/%d", map);
+	snprintf(path[2], sizeof(path[2]), "/proc/%d/fdinfo/%d", getpid(), map);
+	for (int i = 0; i < 3; i++) {
+		FILE *stream = fopen(path[i], "re");
+		size_t n = stream ? fread(text, 1, sizeof(text) - 1, stream) : 0;
+
+		MUST(n > 0 && fclose(stream) == 0);
+		text[n] = '\0';
+		MUST(strstr(text, "memlock:") && strstr(text, "value_size:\t8\n"));
+	}
+	/* Of others it is the node's own. */
+	MUST(access("/proc/self/fdinfo/1", R_OK) == 0 && open("/proc/self/fdinfo/4000", O_RDONLY) == -1);
+}
+
+static void counter(void)
+{
+	struct perf_event_attr attr = {
+	    .type = PERF_TYPE_SOFTWARE, .size = sizeof(attr), .config = PERF_COUNT_SW_CPU_CLOCK};
+	int event = (int)syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
+	uint64_t first = 0, second = 0;
+
+	MUST(event >= 0);
+	MUST(read(event, &first, sizeof(first)) == sizeof(first));
+	usleep(2000);
+	MUST(read(event, &second, sizeof(second)) == sizeof(second));
+	MUST(second > first);
+	MUST(read(event, &first, 4) == -1 && errno == ENOSPC);
+	MUST(close(event) == 0);
+}
+
 static volatile int alarms;
 
 static void on_alarm(int signal_number)
@@ -226,6 +263,8 @@ int main(void)
 	prog = program();
 	test_run(prog);
 	mapped();
+	fdinfo(map);
+	counter();
 	crowd(map);
 	MUST(syscall(SYS_close_range, 3, ~0u, 0) == 0);
 	MUST(map_do(BPF_MAP_LOOKUP_ELEM, map, &nothing, &nothing) == -1 && errno == EBADF);
