@@ -117,8 +117,8 @@ BPFTOOL = (
     listing("version"),
     listing("prog list"),
     listing("-j prog list"),
-    listing("prog dump xlated name count"),
-    listing("prog dump jited name count", mask=r"0x[0-9a-f]{8,}"),
+    listing("prog dump xlated name mount_entry"),
+    listing("prog dump jited name mount_entry"),
     listing("map list"),
     listing("map dump name counts"),
     listing("-p map dump name counts"),
@@ -158,7 +158,7 @@ ALL = LIBBPF_TOOLS + BPFTOOL + BPFTRACE
 
 # --quick: something of each class, perf buffers, ring buffers, histograms, uprobes, listings.
 QUICK = ("execsnoop", "opensnoop", "tcpconnect", "mountsnoop", "bashreadline", "filetop", "runqlat", "cachestat",
-         "bpftool map list", "bpftool prog dump xlated name count")
+         "bpftool map list", "bpftool prog dump xlated name mount_entry")
 
 
 def quick():

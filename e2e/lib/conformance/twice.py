@@ -1,9 +1,10 @@
 """Runs one application inside a guest and from the node, at the same time, around one workload.
 
-When is an application ready to be shown something? Inside, when its process sleeps and uses no more CPU time; from
-the node, when it has forwarded no call for a while (`yagura run --trace` shows them).
+When is an application ready to be shown something? When its main thread is found in a system call that waits for
+events or time, three looks in a row: /proc/PID/syscall says so, inside and on the node alike.
 """
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -14,31 +15,52 @@ from .compare import Run
 
 FOLDER = "/run/conformance"
 TRACE = re.compile(r"^[a-z_]+\([^\n]*\) = .* <[0-9.]+>$")
-QUIET = 0.7       # seconds without a forwarded call
-READY = 20.0      # seconds until an application has loaded and attached, at most
+WAITS = (7, 23, 34, 35, 61, 128, 130, 230, 232, 247, 270, 271, 281, 441)  # poll ... epoll_pwait2, nanosleep, wait4
+LOOKS, PAUSE = 3, 0.15
+READY = 25.0      # seconds until an application has loaded and attached, at most
 SETTLE = 0.4      # seconds between the end of the workload and the end of the applications
 END = 12.0        # seconds that an application has to end after SIGINT
 
-# Sleeps until process $1 is gone, or uses hardly any CPU time (ticks of 10 ms) for three looks in a row. Not none: this
-# loop itself opens files and runs programs, which some applications print.
-WAIT_READY = r"""
-last=0 calm=0 looks=0
-while [ $calm -lt 3 ] && [ $looks -lt 100 ]; do
-	set -- "$1" $(cut -d' ' -f3,14,15 "/proc/$1/stat" 2>/dev/null)
-	case $2 in '' | Z) break ;; esac
-	now=$(($3 + $4))
-	if [ $((now - last)) -le 2 ]; then calm=$((calm + 1)); else calm=0; fi
-	last=$now looks=$((looks + 1))
-	sleep 0.15
-done
+# Sleeps until process $1 waits, or is gone.
+WAIT_READY = f"""
+same=0 looks=0
+while [ $same -lt {LOOKS} ] && [ $looks -lt {int(READY / PAUSE)} ] && read -r number rest <"/proc/$1/syscall"; do
+	case $number in {'|'.join(map(str, WAITS))}) same=$((same + 1)) ;; *) same=0 ;; esac
+	looks=$((looks + 1))
+	sleep {PAUSE}
+done 2>/dev/null
 """
+
+
+def below(ancestor):
+    """Processes of this node whose ancestor is the process ANCESTOR, as {pid: parent}."""
+    parents = {}
+    for status in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = status.read_text()
+        except OSError:
+            continue
+        parents[int(status.parent.name)] = int(text.rpartition(")")[2].split()[1])
+    found, fresh = {}, {ancestor}
+    while fresh:
+        fresh = {pid for pid, parent in parents.items() if parent in fresh and pid not in found}
+        found.update((pid, parents[pid]) for pid in fresh)
+    return found
+
+
+def waits(pid):
+    """Is the process PID in a call that waits? None when it is gone."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/syscall").read_text().split()[0] in map(str, WAITS)
+    except (OSError, IndexError):
+        return None
 
 
 class FromNode:
     """`yagura run`, its output read as it comes, so that the trace can be told apart and looked at."""
 
     def __init__(self, agent, guest, words):
-        self.last_call = time.monotonic()
+        self._agent, self._name = agent, os.path.basename(words[0]).encode()
         self.calls = []
         self._out, self._err = [], []
         self._process = subprocess.Popen(
@@ -56,17 +78,26 @@ class FromNode:
     def _read_err(self):
         for line in self._process.stderr:
             if TRACE.match(line.rstrip("\n")):
-                self.last_call = time.monotonic()
                 self.calls.append(line)
             else:
                 self._err.append(line)
 
+    def _application(self):
+        """Its pid: the process under the agent that has the program's name, or None."""
+        for pid in below(self._agent.process.pid):
+            try:
+                if pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].endswith(self._name):
+                    return pid
+            except OSError:
+                continue
+        return None
+
     def wait_ready(self):
-        end = time.monotonic() + READY
-        while self._process.poll() is None and time.monotonic() < end:
-            if self.calls and time.monotonic() - self.last_call > QUIET:
-                return
-            time.sleep(0.05)
+        end, same, pid = time.monotonic() + READY, 0, None
+        while self._process.poll() is None and time.monotonic() < end and same < LOOKS:
+            pid = pid or (self._application() if self.calls else None)
+            same = same + 1 if pid and waits(pid) else 0
+            time.sleep(PAUSE)
 
     def interrupt(self):
         if self._process.poll() is None:
@@ -139,13 +170,16 @@ def together(tool, guest, agent, number):
     """(inside, node): TOOL run twice at the same time, around one workload."""
     node = FromNode(agent, guest, tool.words())
     inside = Inside(guest, tool.words(), number)
-    side_by_side(node.wait_ready, inside.wait_ready)
-    if tool.workload:
-        guest.run(f"sh {FOLDER}/workload {tool.rounds} >/dev/null 2>&1", timeout=60)
-        time.sleep(SETTLE)
-    if tool.interrupt:
-        side_by_side(node.interrupt, inside.interrupt)
-    return tuple(side_by_side(lambda: inside.finish(END), lambda: node.finish(END)))
+    try:
+        side_by_side(node.wait_ready, inside.wait_ready)
+        if tool.workload:
+            guest.run(f"sh {FOLDER}/workload {tool.rounds} >/dev/null 2>&1", timeout=40)
+            time.sleep(SETTLE)
+    finally:
+        if tool.interrupt:
+            side_by_side(node.interrupt, inside.interrupt)
+        runs = side_by_side(lambda: inside.finish(END), lambda: node.finish(END))
+    return tuple(runs)
 
 
 def in_turn(tool, guest, agent, number):
