@@ -4,14 +4,12 @@
  */
 #include <errno.h>
 #include <linux/bpf.h>
-#include <linux/memfd.h>
 #include <string.h>
 
 #include "agent/telebpf/shim/shim.h"
 #include "lib/wire/frame.h"
 
-#define HEADROOM   4096 /* beyond the encoder's own bound */
-#define FDINFO_MAX 4096
+#define HEADROOM 4096 /* beyond the encoder's own bound */
 
 static struct ygr_call_plan plan;
 static uint8_t cached[YGR_SHIM_BUFFER] __attribute__((aligned(8)));
@@ -133,11 +131,7 @@ int64_t ygr_hook_ioctl(const struct ygr_regs *regs)
 	return r;
 }
 
-/*
- * Asks for what can be read of SLOT at OFFSET (YGR_FILE_*), up to COUNT bytes. The answer is valid until
- * ygr_wire_done().
- */
-static int64_t ask_read(const struct ygr_slot *slot, uint64_t offset, uint64_t count, const uint8_t **ret)
+int64_t ygr_slot_read(const struct ygr_slot *slot, uint64_t offset, uint64_t count, const uint8_t **ret)
 {
 	struct ygr_file_io io = {
 	    .handle = slot->handle,
@@ -164,7 +158,7 @@ static int64_t ask_read(const struct ygr_slot *slot, uint64_t offset, uint64_t c
 static int64_t read_object(const struct ygr_slot *slot, uint64_t to, uint64_t count)
 {
 	const uint8_t *bytes;
-	int64_t n = ask_read(slot, YGR_FILE_SEQUENTIAL, count, &bytes);
+	int64_t n = ygr_slot_read(slot, YGR_FILE_SEQUENTIAL, count, &bytes);
 
 	if (n > 0 && ygr_user_write(NULL, to, bytes, (size_t)n) < 0)
 		n = -EFAULT;
@@ -186,86 +180,6 @@ int64_t ygr_hook_read(const struct ygr_regs *regs)
 		r = ygr_native(regs);
 	else if (slot->object.kind == YGR_OBJECT_ITER || slot->object.kind == YGR_OBJECT_PERF)
 		r = read_object(slot, regs->rsi, regs->rdx);
-	ygr_shim_unlock(mask);
-	return r;
-}
-
-/*
- * fdinfo of a remote descriptor: /proc/self/fdinfo/N and the like, where N is one of ours. libbpf and bpftool
- * read from it what OBJ_GET_INFO does not tell (memlock, the type of an anonymous inode). The answer is a
- * file in memory with the guest's text.
- */
-
-/* After PREFIX of TEXT, or NULL. */
-static const char *skip(const char *text, const char *prefix)
-{
-	for (; *prefix; text++, prefix++)
-		if (*text != *prefix)
-			return NULL;
-	return text;
-}
-
-/* A decimal number at *TEXT, which is moved behind it; -1 when there is none. */
-static int64_t number(const char **text)
-{
-	int64_t value = -1;
-
-	for (; **text >= '0' && **text <= '9' && value < INT32_MAX; (*text)++)
-		value = (value < 0 ? 0 : value * 10) + (**text - '0');
-	return value;
-}
-
-/* The descriptor that a path in /proc/self/fdinfo is about, or -1. */
-static int64_t fdinfo_of(uint64_t path)
-{
-	char text[64] = "";
-	const char *at = text;
-	const char *self;
-	int64_t fd;
-
-	text[ygr_user_read_some(path, text, sizeof(text) - 1)] = '\0';
-	at = skip(at, "/proc/");
-	if (!at)
-		return -1;
-	self = skip(at, "self");
-	if (!self && (self = skip(at, "thread-self")) == NULL) {
-		if (number(&at) != ygr_shim.pid)
-			return -1;
-		self = at;
-	}
-	at = skip(self, "/fdinfo/");
-	fd = at ? number(&at) : -1;
-	return at && *at == '\0' ? fd : -1;
-}
-
-static int64_t open_fdinfo(const struct ygr_slot *slot)
-{
-	const uint8_t *text;
-	int64_t n = ask_read(slot, YGR_FILE_FDINFO, FDINFO_MAX, &text);
-	int64_t fd = n < 0 ? n : ygr_sys2(SYS_memfd_create, "fdinfo", MFD_CLOEXEC);
-
-	if (fd >= 0 && n > 0 && ygr_sys4(SYS_pwrite64, fd, text, n, 0) != n) {
-		ygr_sys1(SYS_close, fd);
-		fd = -EIO;
-	}
-	ygr_wire_done();
-	return fd;
-}
-
-int64_t ygr_hook_open(const struct ygr_regs *regs)
-{
-	struct ygr_slot *slot;
-	uint64_t mask;
-	int64_t fd, r;
-
-	if (ygr_table_slots_used == 0)
-		return ygr_native(regs);
-	fd = fdinfo_of(regs->rax == SYS_open ? regs->rdi : regs->rsi);
-	if (fd < 0 || !ygr_slot_of(fd) || !ygr_table_ours())
-		return ygr_native(regs);
-	mask = ygr_shim_lock();
-	slot = ygr_slot_of(fd);
-	r = slot ? open_fdinfo(slot) : ygr_native(regs);
 	ygr_shim_unlock(mask);
 	return r;
 }

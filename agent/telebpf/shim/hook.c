@@ -87,6 +87,17 @@ int64_t ygr_hook(struct ygr_regs *regs)
 	case SYS_openat:
 	case SYS_openat2:
 		return ygr_hook_open(regs);
+	case SYS_stat:
+	case SYS_lstat:
+	case SYS_access:
+	case SYS_readlink:
+		return ygr_hook_path(regs, 0);
+	case SYS_newfstatat:
+	case SYS_statx:
+	case SYS_faccessat:
+	case SYS_faccessat2:
+	case SYS_readlinkat:
+		return ygr_hook_path(regs, 1);
 	case SYS_uname:
 		return ygr_user_write(NULL, regs->rdi, &ygr_shim.welcome.uname,
 				      sizeof(ygr_shim.welcome.uname));

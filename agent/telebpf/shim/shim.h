@@ -101,7 +101,16 @@ int64_t ygr_hook_bpf(const struct ygr_regs *regs);
 int64_t ygr_hook_perf(const struct ygr_regs *regs);
 int64_t ygr_hook_ioctl(const struct ygr_regs *regs);
 int64_t ygr_hook_read(const struct ygr_regs *regs);
+/*
+ * With the lock: asks for what can be read of SLOT at OFFSET (YGR_FILE_*), up to COUNT bytes. How many, or
+ * negative errno; *RET is valid until ygr_wire_done().
+ */
+int64_t ygr_slot_read(const struct ygr_slot *slot, uint64_t offset, uint64_t count, const uint8_t **ret);
+
+/* path.c: names that mean something of the guest */
 int64_t ygr_hook_open(const struct ygr_regs *regs); /* open, openat, openat2 */
+/* REGS has a path as argument INDEX (0 or 1), and only looks at what is there. */
+int64_t ygr_hook_path(const struct ygr_regs *regs, unsigned index);
 
 /* map.c: mappings of remote objects */
 int64_t ygr_hook_mmap(const struct ygr_regs *regs);
