@@ -23,7 +23,6 @@ class Tool:
     interrupt: bool = True    # SIGINT ends it; otherwise it ends by itself
     turns: bool = False       # one after the other: it lists what is there
     any_order: bool = False
-    rounds: int = 2
     seconds: float = 30.0     # for those that end by themselves
     ratio: float = 2.0        # of histograms' totals
     mask: str = ""            # what is different by nature in a line

@@ -1,8 +1,9 @@
-"""Runs one application inside a guest and from the node, at the same time, around one workload.
+"""Runs applications inside a guest and from the node, at the same time, around one workload.
 
 When is an application ready to be shown something? When its main thread is found in a system call that waits for
 events or time, three looks in a row: /proc/PID/syscall says so, inside and on the node alike.
 """
+import functools
 import os
 import pathlib
 import re
@@ -18,6 +19,7 @@ TRACE = re.compile(r"^[a-z_]+\([^\n]*\) = .* <[0-9.]+>$")
 WAITS = (7, 23, 34, 35, 61, 128, 130, 230, 232, 247, 270, 271, 281, 441)  # poll ... epoll_pwait2, nanosleep, wait4
 LOOKS, PAUSE = 3, 0.15
 READY = 25.0      # seconds until an application has loaded and attached, at most
+ROUNDS = 2        # of the workload
 SETTLE = 0.4      # seconds between the end of the workload and the end of the applications
 END = 12.0        # seconds that an application has to end after SIGINT
 
@@ -93,11 +95,13 @@ class FromNode:
         return None
 
     def wait_ready(self):
+        """Is it still there?"""
         end, same, pid = time.monotonic() + READY, 0, None
         while self._process.poll() is None and time.monotonic() < end and same < LOOKS:
             pid = pid or (self._application() if self.calls else None)
             same = same + 1 if pid and waits(pid) else 0
             time.sleep(PAUSE)
+        return self._process.poll() is None
 
     def interrupt(self):
         if self._process.poll() is None:
@@ -130,7 +134,9 @@ class Inside:
                   f"echo $? >{base}.code) >/dev/null 2>&1 & until [ -s {base}.pid ]; do sleep 0.02; done", check=True)
 
     def wait_ready(self):
-        self._guest.run(f"set -- $(cat {self._base}.pid)\n{WAIT_READY}", timeout=READY + 30)
+        """Is it still there?"""
+        script = f"set -- $(cat {self._base}.pid)\n{WAIT_READY}\n[ ! -s {self._base}.code ]"
+        return self._guest.run(script, timeout=READY + 30).code == 0
 
     def interrupt(self):
         self._guest.run(f"kill -INT $(cat {self._base}.pid) 2>/dev/null")
@@ -166,20 +172,20 @@ def side_by_side(*calls):
     return results
 
 
-def together(tool, guest, agent, number):
-    """(inside, node): TOOL run twice at the same time, around one workload."""
-    node = FromNode(agent, guest, tool.words())
-    inside = Inside(guest, tool.words(), number)
+def together(tools, guest, agent, number):
+    """[(inside, node), ...]: each of TOOLS run twice, all at the same time, around one workload."""
+    pairs = [(Inside(guest, tool.words(), number + at), FromNode(agent, guest, tool.words()))
+             for at, tool in enumerate(tools)]
+    both = [run for pair in pairs for run in pair]
     try:
-        side_by_side(node.wait_ready, inside.wait_ready)
-        if tool.workload:
-            guest.run(f"sh {FOLDER}/workload {tool.rounds} >/dev/null 2>&1", timeout=40)
+        alive = side_by_side(*(run.wait_ready for run in both))
+        if any(alive) and any(tool.workload for tool in tools):
+            guest.run(f"sh {FOLDER}/workload {ROUNDS} >/dev/null 2>&1", timeout=60)
             time.sleep(SETTLE)
     finally:
-        if tool.interrupt:
-            side_by_side(node.interrupt, inside.interrupt)
-        runs = side_by_side(lambda: inside.finish(END), lambda: node.finish(END))
-    return tuple(runs)
+        side_by_side(*(run.interrupt for tool, pair in zip(tools, pairs) if tool.interrupt for run in pair))
+        done = side_by_side(*(functools.partial(run.finish, END) for run in both))
+    return list(zip(done[::2], done[1::2]))
 
 
 def in_turn(tool, guest, agent, number):
