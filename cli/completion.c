@@ -17,10 +17,11 @@ static const char bash[] =
     "	status|--monitor) COMPREPLY=($(compgen -W \"$(yagura status 2>/dev/null | awk 'NR>1 && NF>=5{print "
     "$2}')\" -- \"$cur\")); return ;;\n"
     "	keys) COMPREPLY=($(compgen -W 'init certify show' -- \"$cur\")); return ;;\n"
+    "	policy) COMPREPLY=($(compgen -W 'check compile' -- \"$cur\")); return ;;\n"
     "	completion) COMPREPLY=($(compgen -W 'bash zsh fish' -- \"$cur\")); return ;;\n"
     "	esac\n"
     "	if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
-    "		COMPREPLY=($(compgen -W 'vms status events run keys completion help' -- \"$cur\"))\n"
+    "		COMPREPLY=($(compgen -W 'vms status events run keys policy completion help' -- \"$cur\"))\n"
     "	else\n"
     "		COMPREPLY=($(compgen -W '--help --namespace --output --socket --follow --recent --vm "
     "--monitor --app "
@@ -35,7 +36,7 @@ static const char zsh[] = "# zsh completion for yagura: eval \"$(yagura completi
 
 static const char fish[] =
     "# fish completion for yagura: yagura completion fish | source\n"
-    "complete -c yagura -f -n __fish_use_subcommand -a 'vms status events run keys completion help'\n"
+    "complete -c yagura -f -n __fish_use_subcommand -a 'vms status events run keys policy completion help'\n"
     "complete -c yagura -s o -l output -xa 'table json yaml'\n"
     "complete -c yagura -s n -l namespace -x\n"
     "complete -c yagura -s s -l socket -r\n"

@@ -4,6 +4,7 @@
 
 #include "cli/command.h"
 #include "cli/keys.h"
+#include "cli/policy.h"
 
 static const struct command {
 	const char *name;
@@ -15,6 +16,7 @@ static const struct command {
     {"events", ygr_command_events, "show events, with -f as they come"},
     {"run", ygr_command_run, "run an eBPF application of the node on a VM, once"},
     {"keys", ygr_cli_keys, "make, certify and show the keys that let a node into guests"},
+    {"policy", ygr_cli_policy, "check, explain and compile policies"},
     {"completion", ygr_command_completion, "print a completion script for bash, zsh or fish"},
 };
 
