@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""The real kernel's path: AF_VSOCK and vhost_vsock, in a VM that plays the node (e2e/lib/nested.py).
+
+One node and one guest inside it live through all of this, in the order of the numbers, since each boot in there takes
+half a minute. Meanwhile the node is the second place where confinements are made: root is the initial ramfs, cgroup
+v2 is alone.
+"""
+import sys
+import pathlib
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from e2e.lib import nested  # noqa: E402
+
+
+class NestedTest(unittest.TestCase):
+    full = True  # several minutes: e2e/run leaves it out unless it is asked for
+
+    @classmethod
+    def setUpClass(cls):
+        cls.node = cls.enterClassContext(nested.Node("nested"))
+        cls.node.create_inner()
+
+    def test_1_confinement(self):
+        """While the guest inside boots."""
+        for name in nested.TESTS:
+            with self.subTest(name):
+                result = self.node.run(f"cd /tmp && {self.node.build / name} 2>&1", nested.PATIENCE)
+                self.assertEqual(result.code, 0, result.out)
+                self.assertIn("[  PASSED  ]", result.out)
+                self.assertNotIn("SKIPPED", result.out)
+
+    def test_2_copied(self):
+        self.node.start_agent()
+        status = self.node.wait_for(self.node.ready, "an application on the guest inside")["status"]
+        self.assertEqual(status["channel"]["type"], "Vsock")
+        self.assertEqual(status["features"]["memory"], "Shared")
+        self.assertEqual(self.node.app()["delivery"], "Copied")
+        self.assertEqual(self.node.inner_cid(), 3)
+        event = self.node.seen("mark-copied")
+        self.assertIn("/bin/true mark-copied", event["line"])
+        self.assertEqual((event["vm"]["name"] if isinstance(event["vm"], dict) else event["vm"], event["app"]),
+                         ("inner", "exec"))
+
+    def test_3_stranger(self):
+        """Whoever is on the node can reach the guest's port; it gets nothing, and disturbs nobody."""
+        run, before = self.node.run, self.node.inner_programs()
+        self.assertGreater(before, 0, "execsnoop's own programs are there")
+        run("yagura keys init /tmp/stranger --name stranger && chmod 755 /tmp/stranger && "
+            "chown nobody /tmp/stranger/*", check=True)
+        result = run(f"/usr/lib/yagura/stranger vsock:{self.node.inner_cid()}:997 {nested.UUID} "
+                     "/tmp/stranger/node.key /tmp/stranger/node.cert", 200)
+        self.assertEqual(result.code, 0, f"{result}")
+        for words in ("a call at once: refused: expected HELLO", "a call after HELLO: refused: expected AUTH",
+                      "keys of its own: refused by the guest: the certificate is not signed by the owner's root"):
+            self.assertIn(words, result.out)
+        self.assertEqual(self.node.inner_programs(), before)
+        self.assertEqual(self.node.app()["restarts"], 0)
+        self.node.seen("mark-stranger")
+
+    def test_4_guest_program_killed(self):
+        """The channel is cut from inside, and comes back with init's next yagura-guest."""
+        before = self.node.inner("pidof yagura-guest").out
+        self.assertTrue(before)
+        self.node.inner("kill -9 $(pidof yagura-guest)")
+        self.node.wait_for(lambda: self.node.inner("pidof yagura-guest").out not in ("", before), "the next one")
+        self.node.seen("mark-killed")
+
+    def test_5_reset(self):
+        before = self.node.guest()["status"]["bootID"]
+        self.node.run("virsh reset inner", 60, check=True)
+        self.node.wait_for(lambda: (found := self.node.ready()) and found["status"]["bootID"] != before,
+                           "the guest's next boot")
+        self.node.seen("mark-reset")
+
+    def test_6_other_cid_and_private_ram(self):
+        """The domain goes and comes back: as another CID, and with RAM that nobody can map, so that only Stream is
+        left. libvirt's word of both is all that the agent has."""
+        self.node.run("virsh destroy inner", 60, check=True)
+        self.node.wait_for(lambda: self.node.guest() is None or self.node.guest()["status"]["phase"] != "Running",
+                           "the agent's word that the guest is gone", 60)
+        self.node.create_inner(cid=42, private=True)
+        status = self.node.wait_for(self.node.ready, "an application on the guest with the CID 42")["status"]
+        self.assertEqual(self.node.inner_cid(), 42)
+        self.assertEqual(status["features"]["memory"], "Private")
+        self.assertEqual(self.node.app()["delivery"], "Stream")
+        self.node.seen("mark-stream")
+
+    def test_7_nothing_is_left(self):
+        started = time.monotonic()
+        self.node.stop_agent()
+        self.assertLess(time.monotonic() - started, 60)
+        self.assertGreater(self.node.wait_for(lambda: self.node.inner("echo there").out, "the guest itself"), "")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
