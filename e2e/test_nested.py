@@ -5,8 +5,8 @@ One node and one guest inside it live through all of this, in the order of the n
 half a minute. Meanwhile the node is the second place where confinements are made: root is the initial ramfs, cgroup
 v2 is alone.
 """
-import sys
 import pathlib
+import sys
 import time
 import unittest
 
