@@ -57,6 +57,14 @@ int ygr_ring_copy_bpf(const struct ygr_ring_source *source, uint64_t producer, s
 int ygr_ring_copy_perf(const struct ygr_ring_source *source, uint64_t producer, struct ygr_ring_sink *sink,
 		       struct ygr_ring_batch *ret_batch);
 
+/*
+ * Shared, where nothing is copied: counts the records between FROM and PRODUCER in the guest's ring. Stops at
+ * one that is still being written, and returns how far it came; at one that cannot be it gives up and returns
+ * PRODUCER. Numbers for people, which nothing depends on.
+ */
+uint64_t ygr_ring_count(const struct ygr_ring_source *source, bool perf, uint64_t from, uint64_t producer,
+			struct ygr_ring_batch *batch);
+
 /* Shared by the two: whether [sink->position, PRODUCER) can be a filled part of SOURCE. */
 bool ygr_ring_producer_possible(const struct ygr_ring_source *source, uint64_t producer,
 				const struct ygr_ring_sink *sink);

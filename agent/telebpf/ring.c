@@ -186,6 +186,7 @@ int ygr_ring_start(struct ygr_ring *ring, const struct ygr_ram *ram, const uint8
 	else
 		ring->delivery = ring->share ? YGR_DELIVERY_SHARED : YGR_DELIVERY_COPIED;
 	ring->sink.position = ring->sink.consumer = ring->acknowledged = opened.consumer;
+	ring->counted = opened.consumer;
 	if (ring->kind == YGR_RING_PERF)
 		fill_control_page(ring);
 	__atomic_store_n(private_consumer(ring), opened.consumer, __ATOMIC_RELEASE);
@@ -242,13 +243,19 @@ bool ygr_ring_behind(const struct ygr_ring *ring)
  */
 static int follow(struct ygr_ring *ring)
 {
+	const struct ygr_ring_source source = {.data = ring->guest + PAGE, .size = ring->sink.size};
 	uint64_t producer = guest_producer(ring);
 
 	if (producer % 8 || producer - ring->acknowledged > ring->sink.size ||
 	    producer - ring->acknowledged < ring->sink.position - ring->acknowledged)
 		return -EBADMSG;
-	ring->unreported += producer - ring->sink.position;
+	ring->seen.bytes += producer - ring->sink.position;
 	ring->sink.position = producer;
+	/* What the guest may have overwritten says nothing any more. */
+	if (ring->counted - ring->acknowledged > ring->sink.size)
+		ring->counted = ring->acknowledged;
+	ring->counted =
+	    ygr_ring_count(&source, ring->kind == YGR_RING_PERF, ring->counted, producer, &ring->seen);
 	if (ring->kind == YGR_RING_PERF)
 		__atomic_store_n(private_producer(ring), producer, __ATOMIC_RELEASE);
 	return 0;
@@ -258,9 +265,11 @@ static int pull_shared(struct ygr_ring *ring, struct ygr_ring_batch *ret_batch)
 {
 	int r = follow(ring);
 
-	*ret_batch = (struct ygr_ring_batch){.bytes = ring->unreported};
-	ring->unreported = 0;
+	*ret_batch = ring->seen;
+	ring->seen = (struct ygr_ring_batch){};
+	ring->records += ret_batch->records;
 	ring->bytes += ret_batch->bytes;
+	ring->dropped += ret_batch->dropped;
 	ring->full = ygr_ring_consumer(ring) != ring->sink.position;
 	if (ret_batch->bytes && ring->full)
 		signal_ready(ring);

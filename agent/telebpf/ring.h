@@ -38,7 +38,8 @@ struct ygr_ring {
 	bool shared;                    /* guest pages were mapped into the application */
 	struct ygr_ram_extent *extents; /* Shared: where `guest` lies in the RAM file */
 	unsigned extent_count;
-	uint64_t unreported; /* Shared: bytes seen since the last pull */
+	struct ygr_ring_batch seen; /* Shared: since the last pull */
+	uint64_t counted;           /* Shared: up to here records were counted */
 	int memfd;
 	uint8_t *area; /* of the memory file, all of it */
 	uint64_t area_length;

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,6 +23,7 @@ struct scene {
 	struct world world;
 	struct guest_double guest;
 	struct run run;
+	int64_t records; /* of each ring, that the application waits for */
 };
 
 struct setting {
@@ -39,6 +41,7 @@ static void begin(struct scene *scene, const struct setting *setting)
 		print_message("bpf(2), ptrace(2) and namespaces want root: skipped\n");
 		skip();
 	}
+	scene->records = setting->argv[1] ? strtoll(setting->argv[1], NULL, 10) : 0;
 	session_world_init(&scene->world, "");
 	double_start(&scene->guest, session_dial(&scene->world, &welcome), setting->lie, &channel);
 	config = session_config(&scene->world, YGR_SUBJECT_SHARED, "*", welcome);
@@ -70,6 +73,8 @@ static void all_is_well(struct scene *scene, const char *delivery)
 	explained = json_object_get(session_event(&scene->run, "explain"), "rings");
 	assert_true(session_number(explained, delivery) >= 2);
 	assert_int_equal(scene->guest.wrong, 0);
+	assert_true(session_number(session_event(&scene->run, "counters"), "ringRecords") >=
+		    2 * scene->records);
 	/* All pages are given back, and only when nobody maps them. */
 	for (int i = 0; i < 200 && scene->guest.closed != scene->guest.opened; i++)
 		usleep(10000);
@@ -81,7 +86,7 @@ static void test_shared(void **state)
 	struct scene scene;
 
 	(void)state;
-	begin(&scene, &(struct setting){"Shared", {"share", "20000", "guest"}, false, true});
+	begin(&scene, &(struct setting){"Shared", {"share", "2000", "guest"}, false, true});
 	all_is_well(&scene, "Shared");
 	end(&scene);
 }
