@@ -23,6 +23,9 @@
 	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID |       \
 	 CLONE_NEWNET)
 
+/* A child that Shared could not hold: the kernel does not attach it to the tracer. */
+#define CLONE_REFUSED (CLONE_NAMESPACES | CLONE_UNTRACED)
+
 #define ALLOW SCMP_ACT_ALLOW
 #define DENY  SCMP_ACT_ERRNO(EPERM)
 
@@ -228,7 +231,7 @@ static int add_arguments(scmp_filter_ctx ctx)
 	/* clone3() has its flags behind a pointer; with the default ENOSYS the C library uses clone(). */
 	if (r == 0)
 		r = seccomp_rule_add(ctx, ALLOW, SCMP_SYS(clone), 1,
-				     argument(0, SCMP_CMP_MASKED_EQ, CLONE_NAMESPACES, 0));
+				     argument(0, SCMP_CMP_MASKED_EQ, CLONE_REFUSED, 0));
 	if (r == 0)
 		r = add_values(ctx, SCMP_SYS(ioctl), 1, app_ioctls,
 			       sizeof(app_ioctls) / sizeof(*app_ioctls));

@@ -2,7 +2,7 @@
  * System calls in a held thread. The thread's own `syscall` instruction is executed again with other
  * registers, from one stop at its entry to one at its exit. The application can have prepared anything in
  * its memory, also that what we map lands on that very instruction; so at the entry the registers must be
- * exactly those that were set, else the call is not let through.
+ * exactly those that were set, and so must be what they point to; else the call is not let through.
  */
 #include <errno.h>
 #include <signal.h>
@@ -56,17 +56,21 @@ static int to_syscall_stop(pid_t tid)
 	return -ECANCELED;
 }
 
-int ygr_puppet_write(const struct ygr_puppet *puppet, const void *from, size_t length)
+static int poke(const struct ygr_puppet *puppet, const uint64_t *words, size_t length)
 {
-	for (size_t at = 0; at < length; at += sizeof(long)) {
-		long word = 0;
-
-		memcpy(&word, (const char *)from + at,
-		       length - at < sizeof(word) ? length - at : sizeof(word));
-		if (ptrace(PTRACE_POKEDATA, puppet->tid, (void *)(puppet->scratch + at), (void *)word) < 0)
+	for (size_t at = 0; at < length; at += sizeof(*words))
+		if (ptrace(PTRACE_POKEDATA, puppet->tid, (void *)(puppet->scratch + at), (void *)*words++) <
+		    0)
 			return -EFAULT;
-	}
 	return 0;
+}
+
+int ygr_puppet_write(struct ygr_puppet *puppet, const void *from, size_t length)
+{
+	memset(puppet->put, 0, sizeof(puppet->put));
+	memcpy(puppet->put, from, length);
+	puppet->put_length = length;
+	return poke(puppet, puppet->put, length);
 }
 
 static int peek(pid_t tid, uint64_t address, long *ret)
@@ -126,6 +130,19 @@ static bool same_call(const struct user_regs_struct *a, const struct user_regs_s
 	       a->r10 == b->r10 && a->r8 == b->r8 && a->r9 == b->r9 && a->rip == b->rip + SYSCALL_BYTES;
 }
 
+/*
+ * The instruction may lie where the guest can write, so that something else has run before it; but what the
+ * call finds now is what it will find, as nobody else runs.
+ */
+static bool same_scratch(struct ygr_puppet *puppet)
+{
+	uint64_t found[32];
+	size_t length = puppet->put_length;
+
+	puppet->put_length = 0;
+	return ygr_puppet_read(puppet, found, length) == 0 && memcmp(found, puppet->put, length) == 0;
+}
+
 int ygr_puppet_call(struct ygr_puppet *puppet, uint64_t nr, const uint64_t args[6], int64_t *ret)
 {
 	struct user_regs_struct regs = puppet->saved, entry;
@@ -140,7 +157,8 @@ int ygr_puppet_call(struct ygr_puppet *puppet, uint64_t nr, const uint64_t args[
 	regs.r9 = args[5];
 	if (ptrace(PTRACE_SETREGS, puppet->tid, NULL, &regs) < 0 || to_syscall_stop(puppet->tid) < 0 ||
 	    ptrace(PTRACE_GETREGS, puppet->tid, NULL, &entry) < 0 || !same_call(&entry, &regs) ||
-	    to_syscall_stop(puppet->tid) < 0 || ptrace(PTRACE_GETREGS, puppet->tid, NULL, &entry) < 0)
+	    !same_scratch(puppet) || to_syscall_stop(puppet->tid) < 0 ||
+	    ptrace(PTRACE_GETREGS, puppet->tid, NULL, &entry) < 0)
 		return -ECANCELED;
 	*ret = (int64_t)entry.rax;
 	return 0;
@@ -148,7 +166,7 @@ int ygr_puppet_call(struct ygr_puppet *puppet, uint64_t nr, const uint64_t args[
 
 int ygr_puppet_restore(struct ygr_puppet *puppet)
 {
-	if (ygr_puppet_write(puppet, puppet->old, sizeof(puppet->old)) < 0 ||
+	if (poke(puppet, puppet->old, sizeof(puppet->old)) < 0 ||
 	    ptrace(PTRACE_SETREGS, puppet->tid, NULL, &puppet->saved) < 0)
 		return -ECANCELED;
 	return 0;

@@ -71,6 +71,8 @@ struct ygr_puppet {
 	struct user_regs_struct saved;
 	uint64_t scratch;
 	uint64_t old[32]; /* what was in the scratch */
+	uint64_t put[32]; /* what was written there, which calls find unchanged */
+	size_t put_length;
 };
 
 #define YGR_PUPPET_SCRATCH sizeof(((struct ygr_puppet *)0)->old)
@@ -82,8 +84,11 @@ int ygr_puppet_take(const struct ygr_tracee *tracee, uint64_t nr, uint64_t first
  * call: it must not go on.
  */
 int ygr_puppet_call(struct ygr_puppet *puppet, uint64_t nr, const uint64_t args[6], int64_t *ret);
-/* Words at its scratch. -EFAULT. */
-int ygr_puppet_write(const struct ygr_puppet *puppet, const void *from, size_t length);
+/*
+ * Bytes at its scratch, at most YGR_PUPPET_SCRATCH; the next call is refused (-ECANCELED) when they are not there
+ * any more as it is entered. -EFAULT.
+ */
+int ygr_puppet_write(struct ygr_puppet *puppet, const void *from, size_t length);
 int ygr_puppet_read(const struct ygr_puppet *puppet, void *to, size_t length);
 /* As it was. -ECANCELED: it must not go on. */
 int ygr_puppet_restore(struct ygr_puppet *puppet);

@@ -86,7 +86,7 @@ static void test_shared(void **state)
 	struct scene scene;
 
 	(void)state;
-	begin(&scene, &(struct setting){"Shared", {"share", "2000", "guest"}, false, true});
+	begin(&scene, &(struct setting){"Shared", {"share", "700", "guest"}, false, true});
 	all_is_well(&scene, "Shared");
 	end(&scene);
 }
@@ -96,7 +96,7 @@ static void test_copied(void **state)
 	struct scene scene;
 
 	(void)state;
-	begin(&scene, &(struct setting){"Copied", {"share", "2000", "private"}, false, true});
+	begin(&scene, &(struct setting){"Copied", {"share", "700", "private"}, false, true});
 	all_is_well(&scene, "Copied");
 	end(&scene);
 }
