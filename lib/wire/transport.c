@@ -213,8 +213,11 @@ static int hybrid_connect(int fd, uint32_t port, const char *path, int64_t deadl
 		return ygr_error_set(error, ECONNREFUSED,
 				     "nobody listens on port %u of the guest behind '%s'", port, path);
 	if (r == -ETIMEDOUT)
-		return ygr_error_set(error, ETIMEDOUT,
-				     "the vsock device behind '%s' does not answer CONNECT %u", path, port);
+		return ygr_error_set(
+		    error, ETIMEDOUT,
+		    "the vsock device behind '%s' does not answer CONNECT %u: the guest hangs, "
+		    "or the device did not survive a reset of it; restart the VM",
+		    path, port);
 	uint32_t ignored;
 	if (r == -EPROTO || (r == 0 && (strncmp(text, "OK ", 3) != 0 || parse_u32(text + 3, &ignored) < 0)))
 		return ygr_error_set(error, EPROTO, "'%s' does not speak like a hybrid vsock socket", path);
