@@ -114,7 +114,7 @@ class Events(case.Case):
             for event in events.all:
                 self.assertNotIn(f"{mark}-node", event["line"])
                 self.assertEqual((event["vm"], event["namespace"], event["monitor"], event["node"]),
-                                 (guest.name, "e2e", "events", "e2e"))
+                                 (guest.name, case.NAMESPACE, "events", "e2e"))
                 self.assertNotIn("droppedBefore", event)
             for app in apps:
                 numbers = [event["sequence"] for event in events.all if event["app"] == app]

@@ -130,6 +130,7 @@ class Agent:
         self.keys = pathlib.Path(keys).resolve()
         self._own = folder is None
         self.folder = pathlib.Path(folder or tempfile.mkdtemp(prefix="yagura-agent."))
+        self.folder.chmod(0o711)  # for members of the socket's group
         self.manifests = self.folder / "manifests"
         self.socket = self.folder / "agent.sock"
         self.log = self.folder / "agent.log"
@@ -154,10 +155,11 @@ class Agent:
         return {
             "node": "e2e", "manifests": str(self.manifests), "catalogue": [str(ROOT / "examples/catalogue.yaml")],
             "hvsockRoot": str(vsock.SOCKETS), "listen": "Off", "uidBase": self._uids[0],
-            "uidCount": self._uids[1], "socket": {"path": str(self.socket)},
+            "uidCount": self._uids[1],
             "keys": {"key": str(self.keys / "node.key"), "cert": str(self.keys / "node.cert")},
             "sessionProgram": str(self.build / "agent/telebpf/yagura-session"),
             "shim": str(self.build / "libyagura-shim.so"), **self.config,
+            "socket": {"path": str(self.socket), **self.config.get("socket", {})},
         }
 
     @property

@@ -16,6 +16,7 @@ import unittest
 from . import agent, node, vm
 
 KERNEL = os.environ.get("YAGURA_KERNEL", "stock-6.1")
+NAMESPACE = f"e2e-{os.getpid()}"  # of guests and monitors: tests that run side by side see only their own
 TOOLS = ("execsnoop", "opensnoop", "tcpconnect")
 
 
@@ -52,7 +53,7 @@ def monitor(name, apps, selector=None, **spec):
     """A VMMonitor's text. APPS: {name: program}, or {name: {spec of the application}}; SELECTOR: labels."""
     apps = [{"name": app, **(what if isinstance(what, dict) else {"program": what})} for app, what in apps.items()]
     return json.dumps({  # every JSON is YAML
-        "apiVersion": "yagura.dev/v1alpha1", "kind": "VMMonitor", "metadata": {"name": name, "namespace": "e2e"},
+        "apiVersion": "yagura.dev/v1alpha1", "kind": "VMMonitor", "metadata": {"name": name, "namespace": NAMESPACE},
         "spec": {"vmSelector": {"matchLabels": selector} if selector else {}, "apps": apps, **spec},
     })
 
@@ -62,8 +63,8 @@ ALL_TOOLS = {"exec": "execsnoop", "open": "opensnoop", "connect": "tcpconnect"}
 
 class Case(unittest.TestCase):
     """Guests and agents that setUpClass or a test make through guest() and agent() are put away at its end, the
-    agents first, and are checked for what they leave. Guests are in the namespace "e2e", so that monitors of these
-    tests select no other machine of the node."""
+    agents first, and are checked for what they leave. Guests are in NAMESPACE, so that monitors select no other
+    machine of the node."""
 
     maxDiff = None
 
@@ -84,7 +85,7 @@ class Case(unittest.TestCase):
     @staticmethod
     def _guest(name, options):
         owner = options.pop("owner", None)
-        return vm.Guest(name, options.pop("image", None) or image(owner), namespace="e2e", **options)
+        return vm.Guest(name, options.pop("image", None) or image(owner), namespace=NAMESPACE, **options)
 
     @staticmethod
     @contextlib.contextmanager

@@ -216,7 +216,7 @@ class Guest:
     <cmdline>{options}</cmdline>
   </os>
   <features><acpi/></features>
-  <cpu mode='{"host-passthrough" if kvm else "maximum"}'/>
+  {self._cpu_xml()}
   <on_reboot>restart</on_reboot>
   <on_crash>destroy</on_crash>
   <devices>
@@ -234,6 +234,13 @@ class Guest:
   {self._commandline_xml()}
 </domain>
 """
+
+    def _cpu_xml(self):
+        """QEMU 7.2's TCG loses the flags register at cmpxchg16b, which the kernel's allocator uses where it may; a
+        guest then dies of a double fault sooner or later."""
+        if self.accel == "kvm":
+            return "<cpu mode='host-passthrough'/>"
+        return "<cpu mode='maximum'><feature policy='disable' name='cx16'/></cpu>"
 
     def _metadata_xml(self):
         if not self.metadata:
