@@ -4,11 +4,18 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/base/text.h"
+
+/* What is no UTF-8, also where the bound has cut a character, would make a whole JSON document fail. */
 static void make_printable(char *s)
 {
-	for (; *s; s++)
-		if ((unsigned char)*s < 0x20 || *s == 0x7f)
+	for (size_t left = strlen(s), n; left; s += n, left -= n) {
+		n = ygr_text_sequence((unsigned char *)s, left);
+		if (n == 0 || (unsigned char)*s < 0x20 || *s == 0x7f) {
 			*s = '?';
+			n = 1;
+		}
+	}
 }
 
 int ygr_error_set(struct ygr_error *error, int code, const char *format, ...)

@@ -18,7 +18,7 @@ struct ygr_error {
 
 /*
  * Records CODE (positive errno) and a formatted sentence; an error that is already set is replaced. Control
- * characters in the result become '?', since parts may come from a guest. Returns -CODE, so that a function
+ * characters, and bytes that are no UTF-8, become '?' in the result, since parts may come from a guest. Returns -CODE, so that a function
  * can end with `return ygr_error_set(error, EINVAL, "...")`.
  */
 int ygr_error_set(struct ygr_error *error, int code, const char *format, ...)

@@ -4,9 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Length of the valid UTF-8 sequence at S (LEFT bytes), 0 when there is none (RFC 3629: no overlong, no
- * surrogates). */
-static size_t utf8_sequence(const unsigned char *s, size_t left)
+size_t ygr_text_sequence(const unsigned char *s, size_t left)
 {
 	size_t n;
 	if (s[0] < 0x80)
@@ -39,7 +37,7 @@ char *ygr_text_from_bytes(const void *bytes, size_t len, bool multiline)
 	const unsigned char *in = bytes;
 	size_t at = 0;
 	for (size_t i = 0; i < len;) {
-		size_t n = utf8_sequence(in + i, len - i);
+		size_t n = ygr_text_sequence(in + i, len - i);
 		if (n == 0) {
 			memcpy(clean + at, "\xef\xbf\xbd", 3);
 			at += 3;

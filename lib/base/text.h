@@ -5,6 +5,12 @@
 #include <stddef.h>
 
 /*
+ * Length of the valid UTF-8 sequence at S, of which LEFT bytes (at least one) are there; 0 when there is none
+ * (RFC 3629: no overlong forms, no surrogates).
+ */
+size_t ygr_text_sequence(const unsigned char *s, size_t left);
+
+/*
  * LEN bytes as valid UTF-8 (RFC 3629): what is not becomes U+FFFD, control characters a space; newline and
  * tab stay when MULTILINE. NUL-terminated, malloc'ed; NULL without memory.
  */
