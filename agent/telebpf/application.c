@@ -65,7 +65,7 @@ struct ygr_application {
 	uv_timer_t timer;
 
 	enum ygr_application_state state;
-	bool stopping, closed;
+	bool stopping, killed, closed;
 	unsigned references; /* owner, dial, and every open handle */
 	char reason[64];
 	struct ygr_error error;
@@ -106,6 +106,7 @@ static void unref(struct ygr_application *a)
 	free((char *)a->options.app);
 	free((char *)a->options.program);
 	ygr_session_grant_deinit(&a->grant);
+	ygr_telebpf_unref(a->telebpf);
 	ygr_buf_deinit(&a->control_input);
 	for (unsigned i = 0; i < STREAMS; i++)
 		ygr_lines_deinit(&a->lines[i]);
@@ -171,9 +172,16 @@ static void end_if_over(struct ygr_application *a)
 static void give_up_pipes(uv_timer_t *timer)
 {
 	struct ygr_application *a = timer->data;
-	close_stream(&a->streams[OUT]);
-	close_stream(&a->streams[ERR]);
+	bool paused = false;
+	for (unsigned i = 0; i < STREAMS; i++)
+		/* What waits for a slow reader is not lost; it comes to its end after resume. */
+		if (a->streams[i].open && a->streams[i].paused)
+			paused = true;
+		else
+			close_stream(&a->streams[i]);
 	close_control(a);
+	if (paused)
+		uv_timer_start(timer, give_up_pipes, LINGER_MS, 0);
 	end_if_over(a);
 }
 
@@ -260,10 +268,18 @@ static const char *word(const json_t *object, const char *key)
 	return text ? text : "";
 }
 
+/* A CamelCase word of the session as far as it is one: it goes on into statuses and metrics. */
+static void copy_word(char *to, size_t size, const json_t *report, const char *key)
+{
+	const char *from = word(report, key);
+	size_t n = strspn(from, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789");
+	snprintf(to, size, "%.*s", (int)(n < size ? n : size - 1), from);
+}
+
 static void on_started(struct ygr_application *a, const json_t *report)
 {
-	snprintf(a->delivery, sizeof(a->delivery), "%s", word(report, "delivery"));
-	snprintf(a->mechanism, sizeof(a->mechanism), "%s", word(report, "mechanism"));
+	copy_word(a->delivery, sizeof(a->delivery), report, "delivery");
+	copy_word(a->mechanism, sizeof(a->mechanism), report, "mechanism");
 	a->state = YGR_APPLICATION_RUNNING;
 	changed(a);
 }
@@ -287,12 +303,15 @@ static void on_report(struct ygr_application *a, const json_t *report)
 	} else if (strcmp(event, "counters") == 0) {
 		on_counters(a, report);
 	} else if (strcmp(event, "error") == 0) {
-		fail(a, word(report, "reason"), word(report, "message"));
+		char reason[sizeof(a->reason)];
+		copy_word(reason, sizeof(reason), report, "reason");
+		fail(a, *reason ? reason : "Unknown", word(report, "message"));
 		ygr_log(YGR_LOG_WARNING, "telebpf", "%s: %s: %s: %s", a->options.monitor, a->options.app,
-			word(report, "reason"), word(report, "message"));
+			reason, word(report, "message"));
 	} else if (strcmp(event, "exited") == 0) {
 		const json_t *code = json_object_get(report, "code");
-		a->exit_status = code ? (int)json_integer_value(code) : 128 + (int)number(report, "signal");
+		a->exit_status = code ? (int)(json_integer_value(code) & 0xff)
+				      : 128 + (int)(number(report, "signal") & 0x7f);
 	} else if (a->handlers.output && !a->closed &&
 		   (strcmp(event, "trace") == 0 || strcmp(event, "explain") == 0)) {
 		const char *line = json_string_value(json_object_get(report, "line"));
@@ -309,23 +328,42 @@ static void on_report(struct ygr_application *a, const json_t *report)
 	}
 }
 
+/* A session that breaks session.md has been taken over, or is another program: it ends. */
+static void distrust(struct ygr_application *a, const char *message)
+{
+	fail(a, "ProtocolError", message);
+	if (a->process_open)
+		uv_process_kill(&a->process, SIGKILL);
+	close_control(a);
+	end_if_over(a);
+}
+
 static void on_control(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
 	struct ygr_application *a = stream->data;
 	if (n == 0)
 		return;
-	if (n < 0 || ygr_buf_append(&a->control_input, buf->base, (size_t)n) < 0) {
+	if (n < 0) {
 		close_control(a);
 		end_if_over(a);
+		return;
+	}
+	if (ygr_buf_append(&a->control_input, buf->base, (size_t)n) < 0) {
+		distrust(a, "yagura-session sent a control line that has no end");
 		return;
 	}
 	for (uint8_t *newline; (newline = memchr(a->control_input.data, '\n', a->control_input.len));) {
 		size_t len = (size_t)(newline - a->control_input.data);
 		json_t *report = json_loadb((const char *)a->control_input.data, len, 0, NULL);
-		if (report)
+		bool object = json_is_object(report);
+		if (object)
 			on_report(a, report);
 		json_decref(report);
 		ygr_buf_consume(&a->control_input, len + 1);
+		if (!object) {
+			distrust(a, "yagura-session sent a control line that is no report");
+			return;
+		}
 	}
 }
 
@@ -379,8 +417,14 @@ static void on_exit_process(uv_process_t *process, int64_t status, int signal_nu
 	uv_close((uv_handle_t *)process, handle_closed);
 	if (a->exit_status < 0) {
 		char text[128];
-		snprintf(text, sizeof(text), "yagura-session ended without a word: %s %d",
-			 signal_number ? "signal" : "status", signal_number ? signal_number : (int)status);
+		if (a->killed)
+			snprintf(text, sizeof(text),
+				 "yagura-session did not stop within %d s and was killed",
+				 KILL_AFTER_MS / 1000);
+		else
+			snprintf(text, sizeof(text), "yagura-session ended without a word: %s %d",
+				 signal_number ? "signal" : "status",
+				 signal_number ? signal_number : (int)status);
 		fail(a, "SessionDied", text);
 	}
 	uv_timer_start(&a->timer, give_up_pipes, LINGER_MS, 0);
@@ -625,7 +669,7 @@ int ygr_application_start(struct ygr_telebpf *telebpf, const struct ygr_applicat
 			close(options->ram_fd);
 		return ygr_error_set(error, ENOMEM, "out of memory");
 	}
-	a->telebpf = telebpf;
+	a->telebpf = ygr_telebpf_ref(telebpf);
 	a->options = *options;
 	a->options.monitor = a->options.namespace_ = a->options.monitor_name = a->options.app =
 	    a->options.program = NULL;
@@ -669,6 +713,7 @@ int ygr_application_start(struct ygr_telebpf *telebpf, const struct ygr_applicat
 static void kill_session(uv_timer_t *timer)
 {
 	struct ygr_application *a = timer->data;
+	a->killed = true;
 	if (a->process_open)
 		uv_process_kill(&a->process, SIGKILL);
 }

@@ -63,6 +63,7 @@ static void unref(struct ygr_link *link)
 	free((char *)link->target.address);
 	json_decref(link->welcome);
 	ygr_buf_deinit(&link->input);
+	ygr_telebpf_unref(link->telebpf);
 	free(link);
 }
 
@@ -164,10 +165,35 @@ static void on_ping(uv_timer_t *timer)
 	}
 }
 
+static void not_connected(struct ygr_link *link, const struct ygr_dial *dial)
+{
+	bool refused = dial->error.code == EKEYREJECTED || dial->error.code == EKEYEXPIRED ||
+		       dial->error.code == ENOTUNIQ || dial->error.code == EACCES ||
+		       dial->error.code == EPERM;
+	bool said = link->error.code == dial->error.code; /* once, not on every attempt */
+
+	link->error = dial->error;
+	link->reason = ygr_dial_reason(dial->error.code);
+	if (!said)
+		ygr_log(YGR_LOG_WARNING, "telebpf", "%s/%s: %s", link->target.namespace_, link->target.name,
+			dial->error.message);
+	dial_later(link);
+	set_state(link, refused ? YGR_LINK_REFUSED
+			: link->state == YGR_LINK_LOST || dial->error.code == EHOSTDOWN
+			    ? YGR_LINK_LOST
+			    : YGR_LINK_CONNECTING);
+}
+
 static void connected(struct ygr_link *link, struct ygr_dial *dial)
 {
 	static const struct ygr_release everything;
+	int r = uv_poll_init(link->telebpf->loop, &link->poll, dial->fd);
 
+	if (r < 0) {
+		ygr_error_set(&dial->error, -r, "cannot watch the connection: %s", uv_strerror(r));
+		not_connected(link, dial);
+		return;
+	}
 	link->fd = ygr_steal_fd(&dial->fd);
 	json_decref(link->welcome);
 	link->welcome = ygr_steal_ptr(&dial->welcome);
@@ -176,7 +202,6 @@ static void connected(struct ygr_link *link, struct ygr_dial *dial)
 	link->input.len = 0;
 	link->reason = NULL;
 	link->error = YGR_ERROR_INIT;
-	uv_poll_init(link->telebpf->loop, &link->poll, link->fd);
 	link->poll.data = link;
 	link->polling = true;
 	link->references++;
@@ -198,19 +223,7 @@ static void on_dialled(struct ygr_dial *dial)
 	} else if (dial->fd >= 0) {
 		connected(link, dial);
 	} else {
-		bool refused = dial->error.code == EKEYREJECTED || dial->error.code == EKEYEXPIRED ||
-			       dial->error.code == EACCES || dial->error.code == EPERM;
-		bool said = link->error.code == dial->error.code; /* once, not on every attempt */
-		link->error = dial->error;
-		link->reason = ygr_dial_reason(dial->error.code);
-		if (!said)
-			ygr_log(YGR_LOG_WARNING, "telebpf", "%s/%s: %s", link->target.namespace_,
-				link->target.name, dial->error.message);
-		dial_later(link);
-		set_state(link, refused ? YGR_LINK_REFUSED
-				: link->state == YGR_LINK_LOST || dial->error.code == EHOSTDOWN
-				    ? YGR_LINK_LOST
-				    : YGR_LINK_CONNECTING);
+		not_connected(link, dial);
 	}
 	ygr_dial_free(dial);
 	unref(link);
@@ -250,7 +263,7 @@ int ygr_link_open(struct ygr_telebpf *telebpf, const struct ygr_link_target *tar
 	struct ygr_link *link = calloc(1, sizeof(*link));
 	if (!link)
 		return -ENOMEM;
-	*link = (struct ygr_link){.telebpf = telebpf,
+	*link = (struct ygr_link){.telebpf = ygr_telebpf_ref(telebpf),
 				  .changed = changed,
 				  .user = user,
 				  .state = YGR_LINK_CONNECTING,

@@ -15,7 +15,11 @@ struct ygr_telebpf {
 	uint32_t uid_count;
 	struct ygr_uid *uids;
 	bool allow_shared;
+	unsigned references; /* owner, and everything whose closing may outlast ygr_telebpf_free() */
 };
+
+struct ygr_telebpf *ygr_telebpf_ref(struct ygr_telebpf *telebpf);
+void ygr_telebpf_unref(struct ygr_telebpf *telebpf);
 
 /* What a dial on a worker needs and gives. Used by links and by applications. */
 struct ygr_dial {

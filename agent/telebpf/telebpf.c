@@ -25,6 +25,7 @@ int ygr_telebpf_new(const struct ygr_telebpf_options *options, struct ygr_telebp
 	struct ygr_telebpf *telebpf = calloc(1, sizeof(*telebpf));
 	if (!telebpf)
 		return -ENOMEM;
+	telebpf->references = 1;
 	telebpf->loop = options->loop;
 	telebpf->bus = options->bus;
 	telebpf->identity = options->identity;
@@ -54,16 +55,28 @@ static void remove_groups(void)
 		ygr_cgroup_free(last);
 }
 
-struct ygr_telebpf *ygr_telebpf_free(struct ygr_telebpf *telebpf)
+struct ygr_telebpf *ygr_telebpf_ref(struct ygr_telebpf *telebpf)
 {
-	if (!telebpf)
-		return NULL;
+	telebpf->references++;
+	return telebpf;
+}
+
+void ygr_telebpf_unref(struct ygr_telebpf *telebpf)
+{
+	if (--telebpf->references)
+		return;
 	remove_groups();
 	free(telebpf->node);
 	free(telebpf->hvsock_root);
 	free(telebpf->session_program);
 	free(telebpf->shim);
 	free(telebpf);
+}
+
+struct ygr_telebpf *ygr_telebpf_free(struct ygr_telebpf *telebpf)
+{
+	if (telebpf)
+		ygr_telebpf_unref(telebpf);
 	return NULL;
 }
 
@@ -176,8 +189,12 @@ struct ygr_dial *ygr_dial_start(struct ygr_telebpf *telebpf, const struct ygr_li
 	struct ygr_dial *dial = calloc(1, sizeof(*dial));
 	if (!dial)
 		return NULL;
-	*dial = (struct ygr_dial){
-	    .telebpf = telebpf, .purpose = purpose, .fd = -1, .also = also, .done = done, .user = user};
+	*dial = (struct ygr_dial){.telebpf = ygr_telebpf_ref(telebpf),
+				  .purpose = purpose,
+				  .fd = -1,
+				  .also = also,
+				  .done = done,
+				  .user = user};
 	dial->work.data = dial;
 	dial->address = strdup(target->address);
 	if (!dial->address || ygr_uuid_parse(target->uuid, dial->vm) < 0 ||
@@ -193,6 +210,7 @@ struct ygr_dial *ygr_dial_free(struct ygr_dial *dial)
 	if (dial->fd >= 0)
 		close(dial->fd);
 	json_decref(dial->welcome);
+	ygr_telebpf_unref(dial->telebpf);
 	free(dial->address);
 	free(dial);
 	return NULL;

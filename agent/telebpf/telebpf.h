@@ -37,7 +37,10 @@ struct ygr_telebpf_options {
 
 /* Strings are copied. -ENOMEM. */
 int ygr_telebpf_new(const struct ygr_telebpf_options *options, struct ygr_telebpf **ret);
-/* Everything must have been closed before. NULL is allowed. */
+/*
+ * Everything must have been closed before; what closing left to the loop may still be under way, and the bus,
+ * the catalogue and the identity stay until the loop has run out. NULL is allowed.
+ */
 struct ygr_telebpf *ygr_telebpf_free(struct ygr_telebpf *telebpf);
 
 /* Links. */
