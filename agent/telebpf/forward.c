@@ -24,7 +24,10 @@ struct forward {
 	uint32_t id; /* the process' */
 	uint16_t type, reply_type;
 	uint32_t kind, cmd;
-	uint32_t map; /* MAP_FREEZE */
+	uint32_t map;      /* MAP_FREEZE */
+	uint32_t shape[3]; /* MAP_CREATE: type, key and value size */
+	uint32_t length;   /* FILE_READ */
+	bool makes;        /* its answer may bring a new handle */
 	uint64_t sample_type;
 	uint64_t started;
 };
@@ -126,6 +129,15 @@ static int learn(struct forward *forward, const struct ygr_reply *reply)
 	}
 	if (reply->handle == YGR_HANDLE_NONE)
 		return 0;
+	/*
+	 * How much is written into the application's buffers later follows from the shape of a map, so the
+	 * guest may not make it another than the one that was asked for.
+	 */
+	if (!forward->makes ||
+	    (forward->kind == YGR_CALL_BPF && forward->cmd == BPF_MAP_CREATE &&
+	     (reply->object.kind != YGR_OBJECT_MAP || reply->object.map_type != forward->shape[0] ||
+	      reply->object.key_size != forward->shape[1] || reply->object.value_size != forward->shape[2])))
+		return -EBADMSG;
 	r = ygr_objects_add(&session->objects, reply->handle, &reply->object, &entry);
 	if (r == -ENOMEM)
 		return r;
@@ -159,6 +171,19 @@ static void call_replied(struct ygr_session *session, struct forward *forward, c
 	}
 }
 
+/* The answer to a read of LENGTH bytes: an errno alone, or as many bytes as its status says, and no more. */
+static bool data_fits(const struct ygr_frame *frame, uint32_t length)
+{
+	struct ygr_status status;
+
+	if (frame->length < sizeof(status))
+		return false;
+	memcpy(&status, frame->payload, sizeof(status));
+	if (status.value < 0)
+		return status.value >= -4095;
+	return status.value <= length && (uint64_t)status.value == frame->length - sizeof(status);
+}
+
 static void replied(void *user, const struct ygr_frame *frame)
 {
 	struct forward *forward = user;
@@ -172,6 +197,9 @@ static void replied(void *user, const struct ygr_frame *frame)
 				 forward->type, frame->type);
 	else if (frame->type == YGR_MSG_REPLY)
 		call_replied(session, forward, frame);
+	else if (!data_fits(frame, forward->length))
+		ygr_session_fail(session, "GuestMisbehaved",
+				 "the guest sent more than was to be read, or less");
 	else
 		ygr_local_answer(forward->local, frame->type, forward->id, frame->payload, frame->length,
 				 -1);
@@ -213,13 +241,20 @@ static void count(struct ygr_session *session, const struct ygr_call *call)
 static struct forward note_call(const struct ygr_call_plan *plan)
 {
 	struct forward forward = {
-	    .kind = plan->call.kind, .cmd = plan->call.cmd, .reply_type = YGR_MSG_REPLY};
+	    .kind = plan->call.kind,
+	    .cmd = plan->call.cmd,
+	    .reply_type = YGR_MSG_REPLY,
+	    .makes = ygr_call_returns_fd(&plan->call),
+	};
 	const size_t at = sizeof(struct ygr_perf_args) + offsetof(struct perf_event_attr, sample_type);
 
 	if (plan->call.kind == YGR_CALL_PERF && plan->call.attr_size >= at + sizeof(forward.sample_type))
 		memcpy(&forward.sample_type, plan->attr + at, sizeof(forward.sample_type));
 	if (plan->call.kind == YGR_CALL_BPF && plan->call.attr_size >= sizeof(forward.map))
 		memcpy(&forward.map, plan->attr, sizeof(forward.map)); /* map_fd is the first field */
+	if (plan->call.kind == YGR_CALL_BPF && plan->call.attr_size >= sizeof(forward.shape))
+		memcpy(forward.shape, plan->attr,
+		       sizeof(forward.shape)); /* map_type, key_size, value_size */
 	return forward;
 }
 
@@ -276,13 +311,14 @@ static bool readable(const struct ygr_entry *entry, const struct ygr_file_io *io
 
 int ygr_forward_read(struct ygr_local *local, const struct ygr_frame *frame)
 {
-	const struct forward forward = {.reply_type = YGR_MSG_FILE_DATA};
+	struct forward forward = {.reply_type = YGR_MSG_FILE_DATA};
 	const struct ygr_entry *entry;
 	struct ygr_file_io io;
 
 	if (frame->length != sizeof(io))
 		return -EPROTO;
 	memcpy(&io, frame->payload, sizeof(io));
+	forward.length = io.length;
 	entry = ygr_objects_find(&local->session->objects, io.handle);
 	if (!entry || !readable(entry, &io)) {
 		const struct ygr_status status = {.value = entry ? -EINVAL : -EBADF};

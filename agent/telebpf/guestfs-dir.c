@@ -47,7 +47,7 @@ static int take_names(struct ygr_guestfs_op *op, const struct ygr_frame *reply,
 		return -EIO;
 	memcpy(&status, reply->payload, sizeof(status));
 	if (status.value < 0)
-		return status.value >= -4095 ? (int)status.value : -EIO;
+		return status.value >= -YGR_GUESTFS_ERRNO ? (int)status.value : -EIO;
 	return ygr_guestfs_names_parse(reply->payload + sizeof(status), reply->length - sizeof(status),
 				       shown, op, names);
 }

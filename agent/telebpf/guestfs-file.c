@@ -26,7 +26,7 @@ static int64_t take_data(const struct ygr_frame *reply, const uint8_t **ret_data
 	if (!reply || reply->type != YGR_MSG_FILE_DATA || reply->length < sizeof(status))
 		return -EIO;
 	memcpy(&status, reply->payload, sizeof(status));
-	if (status.value < -4095)
+	if (status.value < -YGR_GUESTFS_ERRNO)
 		return -EIO;
 	*ret_data = reply->payload + sizeof(status);
 	*ret_length = reply->length - (uint32_t)sizeof(status);

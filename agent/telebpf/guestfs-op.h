@@ -13,6 +13,7 @@
 
 #define YGR_GUESTFS_DIRS_MAX 64             /* open directories */
 #define YGR_GUESTFS_SIZE_MAX (256ull << 20) /* of a file, whatever the guest says */
+#define YGR_GUESTFS_ERRNO    511 /* the kernel takes no answer with a larger one: its asker would wait on */
 #define YGR_GUESTFS_WHO      "the catalogue entry"
 
 /* One FUSE request that waits for the guest. */
@@ -30,7 +31,8 @@ struct ygr_guestfs_op {
 
 struct ygr_guestfs {
 	int fd;
-	bool mounted; /* the kernel has spoken */
+	bool mounted;   /* the kernel has spoken */
+	bool abandoned; /* the guest is asked nothing more */
 	struct fuse_session *session;
 	struct fuse_buf buffer;
 	struct ygr_channel *channel;

@@ -33,7 +33,7 @@ static int take_attr(const struct ygr_guestfs *fs, const char *path, const struc
 		return -EIO;
 	memcpy(&attr, reply->payload, sizeof(attr));
 	if (attr.status)
-		return attr.status < 0 && attr.status >= -4095 ? attr.status : -EIO;
+		return attr.status < 0 && attr.status >= -YGR_GUESTFS_ERRNO ? attr.status : -EIO;
 	*st = (struct stat){.st_nlink = 1, .st_mode = attr.mode & S_IFMT};
 	if (S_ISDIR(attr.mode)) {
 		local_attr(0, st);

@@ -62,10 +62,9 @@ int ygr_guestfs_new(struct ygr_channel *channel, const struct ygr_grant *grant, 
 	return 0;
 }
 
-struct ygr_guestfs *ygr_guestfs_free(struct ygr_guestfs *fs)
+void ygr_guestfs_abandon(struct ygr_guestfs *fs)
 {
-	if (!fs)
-		return NULL;
+	fs->abandoned = true;
 	/* Their replies still come, if only as NULL when the channel ends; they find fs NULL. */
 	while (fs->ops) {
 		struct ygr_guestfs_op *op = fs->ops;
@@ -74,6 +73,22 @@ struct ygr_guestfs *ygr_guestfs_free(struct ygr_guestfs *fs)
 		fuse_reply_err(op->req, EIO);
 		op->fs = NULL;
 	}
+}
+
+const char *ygr_guestfs_waiting(const struct ygr_guestfs *fs)
+{
+	const struct ygr_guestfs_op *op = fs->ops;
+
+	while (op && op->next)
+		op = op->next;
+	return op ? op->path : NULL;
+}
+
+struct ygr_guestfs *ygr_guestfs_free(struct ygr_guestfs *fs)
+{
+	if (!fs)
+		return NULL;
+	ygr_guestfs_abandon(fs);
 	if (fs->session) {
 		/* Closes the descriptor too: that ends the connection, and every waiter gets an error. */
 		fuse_session_destroy(fs->session);
@@ -150,7 +165,8 @@ void ygr_guestfs_op_free(struct ygr_guestfs_op *op)
 void ygr_guestfs_op_ask(struct ygr_guestfs_op *op, uint16_t type, const struct iovec *pieces, int count,
 			ygr_channel_reply reply)
 {
-	int r = ygr_channel_request(op->fs->channel, type, pieces, count, reply, op);
+	int r = op->fs->abandoned ? -EPIPE
+				  : ygr_channel_request(op->fs->channel, type, pieces, count, reply, op);
 
 	if (r == 0)
 		return;

@@ -23,6 +23,15 @@ int ygr_guestfs_new(struct ygr_channel *channel, const struct ygr_grant *grant, 
 		    struct ygr_error *error);
 struct ygr_guestfs *ygr_guestfs_free(struct ygr_guestfs *guestfs);
 
+/*
+ * The application is being killed: what waits for the guest, and all that comes from now on, is answered with
+ * EIO. The kernel lets nobody go, SIGKILL or not, who waits for a file system that has read his question; a
+ * guest that says nothing would keep a dead application for ever. Go on with dispatch.
+ */
+void ygr_guestfs_abandon(struct ygr_guestfs *guestfs);
+/* The path that the guest has been asked for the longest, or NULL when nothing waits; borrowed. */
+const char *ygr_guestfs_waiting(const struct ygr_guestfs *guestfs);
+
 /* The /dev/fuse descriptor: for the mount, and for the loop (EPOLLIN). */
 int ygr_guestfs_fd(const struct ygr_guestfs *guestfs);
 /* Serves the requests that are there now. Returns -ENODEV when it was unmounted. */

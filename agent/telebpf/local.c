@@ -24,7 +24,7 @@ static void update(struct ygr_local *local)
 
 	if (process->closed)
 		return;
-	if (ygr_process_may_ask(process))
+	if (ygr_process_may_ask(process) && !process->held)
 		events |= EPOLLIN;
 	if (ygr_process_waiting(process))
 		events |= EPOLLOUT;
@@ -40,11 +40,24 @@ static void close_local(struct ygr_local *local)
 	ygr_mapping_forget_process(local->session, local->process->index);
 }
 
+/* What all processes together make the session hold is bounded, too: 0 or -ENOMEM. */
+static int check_memory(const struct ygr_session *session)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; i < YGR_SESSION_PROCESSES; i++)
+		if (session->locals[i])
+			bytes += ygr_process_memory(session->locals[i]->process);
+	return bytes > YGR_SESSION_FRAMES ? -ENOMEM : 0;
+}
+
 void ygr_local_answer(struct ygr_local *local, uint16_t type, uint32_t id, const void *payload,
 		      uint32_t length, int fd)
 {
 	int r = ygr_process_send(local->process, type, id, payload, length, fd);
 
+	if (r == 0 && local->process->out_bytes > YGR_PROCESS_PAUSE)
+		r = check_memory(local->session);
 	if (r == -EPIPE)
 		close_local(local);
 	else if (r < 0)
@@ -151,7 +164,8 @@ static int dispatch(struct ygr_local *local, const struct ygr_frame *frame)
 	case YGR_LOCAL_SYNC:
 		return ygr_sync_start(local, frame);
 	case YGR_LOCAL_IDLE:
-		ygr_delivery_idle(local->session);
+		/* Looked at once a round, however many of these small frames came. */
+		local->session->idle = true;
 		return frame->length ? -EPROTO : 0;
 	case YGR_LOCAL_FORK:
 		return fork_process(local, frame);
@@ -173,6 +187,7 @@ static int handle_frames(struct ygr_local *local)
 		if (size == 0)
 			return 0;
 		r = dispatch(local, &frame);
+		local->process->held = r == -EAGAIN; /* until ygr_local_resume() */
 		if (r < 0)
 			return r;
 		ygr_process_next_done(local->process, size);
@@ -203,6 +218,8 @@ static void work(struct ygr_local *local, bool look)
 		if (end < 0)
 			break;
 		r = handle_frames(local);
+		if (r == 0)
+			r = check_memory(local->session);
 	}
 	if (r < 0 && r != -EAGAIN)
 		end_application(local, r);
@@ -223,7 +240,7 @@ static void ready(void *user, uint32_t events)
 		return;
 	}
 	if ((events & (EPOLLHUP | EPOLLERR)) && !(events & EPOLLIN) &&
-	    !ygr_process_may_ask(local->process)) {
+	    (local->process->held || !ygr_process_may_ask(local->process))) {
 		/* It is gone while its questions are under way; what it still has in the socket nobody
 		 * awaits. */
 		close_local(local);

@@ -262,7 +262,8 @@ static int make_memory(struct ygr_session *session, struct ygr_entry *entry, con
 		if (perf && (map->offset || map->length <= YGR_PAGE_SIZE))
 			return map->offset ? -EINVAL : -EOPNOTSUPP;
 		length = perf ? map->length - YGR_PAGE_SIZE : object->max_entries;
-		if (length + 2 * YGR_PAGE_SIZE > YGR_SESSION_MEMORY - session->memory)
+		if (length > YGR_SESSION_MEMORY ||
+		    length + 2 * YGR_PAGE_SIZE > YGR_SESSION_MEMORY - session->memory)
 			return -ENOMEM;
 		r = ygr_ring_new(entry->handle, perf ? YGR_RING_PERF : YGR_RING_BPF, length,
 				 entry->sample_type, &entry->ring);
@@ -273,7 +274,7 @@ static int make_memory(struct ygr_session *session, struct ygr_entry *entry, con
 	if (!is_array(object))
 		return object->kind == YGR_OBJECT_MAP ? -KERNEL_ENOTSUPP : -ENODEV;
 	length = (uint64_t)object->max_entries * ((object->value_size + 7ull) & ~7ull);
-	if (length + YGR_PAGE_SIZE > YGR_SESSION_MEMORY - session->memory)
+	if (length > YGR_SESSION_MEMORY || length + YGR_PAGE_SIZE > YGR_SESSION_MEMORY - session->memory)
 		return -ENOMEM;
 	r = ygr_array_new(entry->handle, length, &entry->array);
 	if (r == 0)

@@ -144,6 +144,11 @@ bool ygr_process_may_ask(const struct ygr_process *process)
 	       process->out_bytes < YGR_PROCESS_PAUSE;
 }
 
+uint64_t ygr_process_memory(const struct ygr_process *process)
+{
+	return process->in.cap + process->out_bytes;
+}
+
 int ygr_process_send(struct ygr_process *process, uint16_t type, uint32_t id, const void *payload,
 		     uint32_t length, int fd)
 {

@@ -23,6 +23,7 @@ struct ygr_process {
 	unsigned index; /* bit of ygr_entry.holders */
 	uint32_t pending;
 	bool closed; /* at its end; freed when nothing is pending */
+	bool held;   /* its next frame waits for the channel: nothing is read meanwhile */
 	struct ygr_buf in;
 	int fds[YGR_PROCESS_FDS];
 	unsigned fd_count;
@@ -55,4 +56,6 @@ bool ygr_process_may_ask(const struct ygr_process *process);
 int ygr_process_send(struct ygr_process *process, uint16_t type, uint32_t id, const void *payload,
 		     uint32_t length, int fd);
 bool ygr_process_waiting(const struct ygr_process *process);
+/* Bytes held for it: questions not yet handled and answers not yet read. */
+uint64_t ygr_process_memory(const struct ygr_process *process);
 int ygr_process_flush(struct ygr_process *process);

@@ -4,15 +4,18 @@
 #include <fcntl.h>
 #include <linux/perf_event.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "lib/base/cleanup.h"
 
-#define PAGE YGR_PAGE_SIZE
+#define PAGE          YGR_PAGE_SIZE
+#define READY_WAIT_US 2000 /* that an application can make the session wait, once for each eventfd */
 
 const char *ygr_delivery_name(enum ygr_delivery delivery)
 {
@@ -194,18 +197,52 @@ int ygr_ring_start(struct ygr_ring *ring, const struct ygr_ram *ram, const uint8
 	return 0;
 }
 
-/* Makes the eventfds readable that are not. The shim takes the level away when a ring is drained. */
-static void signal_ready(const struct ygr_ring *ring)
+static void wake_up(int number)
 {
-	static const uint64_t one = 1;
+	(void)number; /* that write(2) returns is all that is wanted */
+}
 
-	for (unsigned i = 0; i < ring->ready_count; i++) {
-		/* The application has the descriptor, too: a counter that it filled must not make us wait.
-		 */
+void ygr_ring_init_ready(void)
+{
+	const struct sigaction action = {.sa_handler = wake_up}; /* without SA_RESTART */
+
+	sigaction(SIGALRM, &action, NULL);
+}
+
+/*
+ * Adds one to an eventfd whose open file the application shares. It may clear O_NONBLOCK and fill the counter
+ * at any moment, also between a look and the write, and an eventfd has no write that never waits. So a timer
+ * that repeats (the first tick may come too early) interrupts a write that does. False: it did.
+ */
+static bool write_one(int fd)
+{
+	static const struct itimerval tick = {.it_value.tv_usec = READY_WAIT_US,
+					      .it_interval.tv_usec = READY_WAIT_US};
+	static const uint64_t one = 1;
+	bool waited;
+
+	setitimer(ITIMER_REAL, &tick, NULL);
+	waited = write(fd, &one, sizeof(one)) < 0 && errno == EINTR;
+	setitimer(ITIMER_REAL, &(struct itimerval){}, NULL);
+	return !waited;
+}
+
+/*
+ * Makes the eventfds readable that are not. The shim takes the level away when a ring is drained. One that
+ * made us wait is closed: only an application that plays fills its own.
+ */
+static void signal_ready(struct ygr_ring *ring)
+{
+	for (unsigned i = 0; i < ring->ready_count;) {
 		struct pollfd p = {.fd = ring->ready[i], .events = POLLIN | POLLOUT};
 
-		if (poll(&p, 1, 0) == 1 && !(p.revents & POLLIN) && (p.revents & POLLOUT))
-			(void)!write(ring->ready[i], &one, sizeof(one));
+		if (poll(&p, 1, 0) == 1 && !(p.revents & POLLIN) && (p.revents & POLLOUT) &&
+		    !write_one(p.fd)) {
+			close(p.fd);
+			ring->ready[i] = ring->ready[--ring->ready_count];
+			continue;
+		}
+		i++;
 	}
 }
 

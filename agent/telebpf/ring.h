@@ -92,6 +92,11 @@ uint64_t ygr_ring_released(struct ygr_ring *ring);
 /* Shared, before anything was shared: Copied from now on. */
 void ygr_ring_unshare(struct ygr_ring *ring);
 
+/*
+ * Prepares the process for writing to eventfds that an application has, too: installs a handler for SIGALRM.
+ * Once, at start.
+ */
+void ygr_ring_init_ready(void);
 /* Takes ownership of an eventfd. -ENOSPC beyond YGR_RING_READY_MAX. */
 int ygr_ring_add_ready(struct ygr_ring *ring, int fd);
 /* The application is about to wait: its eventfds become readable when it has not consumed all, else

@@ -43,6 +43,8 @@ static void kill_application(struct ygr_session *session)
 	session->killed = true;
 	if (session->tracer)
 		ygr_tracer_condemn(session->tracer);
+	if (session->guestfs)
+		ygr_guestfs_abandon(session->guestfs);
 	if (session->confined)
 		ygr_confine_signal(session->confined, SIGKILL);
 	else
@@ -151,6 +153,7 @@ static void status_ready(void *user, uint32_t events)
 		return;
 	}
 	session->running = true;
+	session->start_until = 0;
 	session->greet_until = ygr_session_now() + 1000000000u;
 	if (ygr_confine_self(session->tracer != NULL, &error) < 0)
 		ygr_session_fail(session, "LaunchFailed", "%s", error.message);
@@ -295,6 +298,25 @@ static void report_counters(struct ygr_session *session)
 	ygr_report_counters(&session->report, &session->counters);
 }
 
+/* The application's side is stuck, most likely since the guest does not answer. */
+static void give_up_start(struct ygr_session *session)
+{
+	const char *path = ygr_guestfs_waiting(session->guestfs);
+
+	session->start_until = 0;
+	if (path)
+		ygr_session_fail(
+		    session, "LaunchFailed",
+		    "the application was not started within %llu s: the guest does not answer for %s",
+		    YGR_SESSION_START_NS / 1000000000, path);
+	else
+		ygr_session_fail(session, "LaunchFailed",
+				 "the application was not started within %llu s: %s is not finished",
+				 YGR_SESSION_START_NS / 1000000000,
+				 session->mounted ? "binding the guest's files"
+						  : "mounting the guest's files");
+}
+
 /* What time has come for. */
 static void tick(struct ygr_session *session, uint64_t now)
 {
@@ -305,6 +327,8 @@ static void tick(struct ygr_session *session, uint64_t now)
 	else if (!session->counters_at &&
 		 memcmp(&session->counters, &session->reported, sizeof(session->counters)))
 		session->counters_at = now + COUNTERS_NS;
+	if (session->start_until && now >= session->start_until)
+		give_up_start(session);
 	if (session->kill_at && now >= session->kill_at) {
 		session->kill_at = 0;
 		kill_application(session);
@@ -330,12 +354,13 @@ static int64_t timeout(const struct ygr_session *session)
 				    session->kill_at,
 				    session->hold_until,
 				    session->hold_at,
+				    session->start_until,
 				    session->started ? 0 : session->greet_until};
 	uint64_t now = ygr_session_now(), next = UINT64_MAX;
 
 	if (session->again)
 		return 0;
-	if (!session->mounted && !session->running && !session->killed)
+	if (!session->mounted && !session->running)
 		return FUSE_NS;
 	for (unsigned i = 0; i < sizeof(moments) / sizeof(*moments); i++)
 		if (moments[i] && moments[i] < next)
@@ -357,6 +382,9 @@ static int run(struct ygr_session *session)
 			session->again = false;
 			ygr_local_resume(session);
 		}
+		if (session->idle && !session->killed)
+			ygr_delivery_idle(session);
+		session->idle = false;
 		ygr_local_reap(session);
 		ygr_sharing_check(session);
 		watch_fuse(session);
@@ -427,10 +455,12 @@ int main(void)
 
 	/* Naps are short; the usual slack of 50 us would be more than all of one. */
 	prctl(PR_SET_TIMERSLACK, 1);
+	ygr_ring_init_ready();
 	ygr_report_init(&session.report, YGR_SESSION_CONTROL_FD);
 	session.control.fd = session.channel_watch.fd = session.fuse.fd = session.status.fd =
 	    session.pidfd.fd = session.traced.fd = -1;
 	r = ygr_session_start(&session);
+	session.start_until = ygr_session_now() + YGR_SESSION_START_NS;
 	if (r == 0)
 		r = watch_all(&session);
 	if (r == 0)

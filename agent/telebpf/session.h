@@ -29,9 +29,11 @@
 #include "lib/wire/call.h"
 #include "lib/wire/grant.h"
 
-#define YGR_SESSION_PROCESSES 64           /* bits of ygr_entry.holders */
-#define YGR_SESSION_REFUSALS  16           /* different sentences about refused calls that are reported */
-#define YGR_SESSION_MEMORY    (512u << 20) /* private rings and arrays of one application */
+#define YGR_SESSION_PROCESSES 64             /* bits of ygr_entry.holders */
+#define YGR_SESSION_REFUSALS  16             /* different sentences about refused calls that are reported */
+#define YGR_SESSION_MEMORY    (512u << 20)   /* private rings and arrays of one application */
+#define YGR_SESSION_FRAMES    (160u << 20)   /* frames of all processes of one application, in and out */
+#define YGR_SESSION_START_NS  30000000000ull /* until the application runs */
 
 struct ygr_session;
 struct ygr_sharing;
@@ -66,6 +68,7 @@ struct ygr_session {
 	bool killed;
 	bool done;  /* leave the loop */
 	bool again; /* a process has frames that wait for their turn */
+	bool idle;  /* a process is about to wait */
 	int wait_status;
 
 	struct ygr_objects objects;
@@ -84,6 +87,7 @@ struct ygr_session {
 	uint64_t hold_until;  /* the application is being held, at most till then */
 	uint64_t hold_at;     /* it was let go for a moment: hold it again then */
 	uint64_t greet_until; /* report the start without a shim's hello */
+	uint64_t start_until; /* for the application to run */
 
 	struct ygr_counters counters, reported;
 	uint32_t refusals;
