@@ -97,7 +97,7 @@ static int decode_command(struct ygr_session_config *config, const json_t *json,
 static int decode_modes(struct ygr_session_config *config, const json_t *json, struct ygr_error *error)
 {
 	const char *delivery = string_at(json, "delivery"), *wake = string_at(json, "wake");
-	uint64_t spin;
+	uint64_t spin, start = 0;
 	int r;
 
 	if (!delivery || !strcmp(delivery, "Copied"))
@@ -116,6 +116,9 @@ static int decode_modes(struct ygr_session_config *config, const json_t *json, s
 		return bad(error, "wake", "Adaptive or Notify");
 	r = number_at(json, "spinMicroseconds", 1000000, &spin, error);
 	config->spin_us = (uint32_t)spin;
+	if (r == 0)
+		r = number_at(json, "startSeconds", 3600, &start, error);
+	config->start_seconds = start ? (uint32_t)start : YGR_SESSION_START_SECONDS;
 	config->trace = json_is_true(json_object_get(json, "trace"));
 	config->explain = json_is_true(json_object_get(json, "explain"));
 	return r;

@@ -13,8 +13,9 @@
 #include "lib/base/error.h"
 #include "lib/wire/message.h"
 
-#define YGR_SESSION_LINE_MAX (1u << 20)
-#define YGR_SESSION_ARGS_MAX 256
+#define YGR_SESSION_START_SECONDS 30
+#define YGR_SESSION_LINE_MAX      (1u << 20)
+#define YGR_SESSION_ARGS_MAX      256
 
 enum ygr_wake { YGR_WAKE_ADAPTIVE, YGR_WAKE_NOTIFY };
 
@@ -33,6 +34,7 @@ struct ygr_session_config {
 	enum ygr_delivery delivery;
 	enum ygr_wake wake;
 	uint32_t spin_us;
+	uint32_t start_seconds; /* until the application runs */
 	uint64_t memory;
 	uint32_t cpu_milli, pids;
 	const char *cgroup;

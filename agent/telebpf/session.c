@@ -105,7 +105,9 @@ void ygr_session_lost(void *user, const struct ygr_error *error)
 	struct ygr_session *session = user;
 
 	ygr_loop_remove(&session->loop, &session->channel_watch);
-	ygr_session_fail(session, "ChannelLost", "%s", error->message);
+	/* What is no frame, or answers nothing, is not a channel's fault. */
+	ygr_session_fail(session, error->code == EPROTO ? "GuestMisbehaved" : "ChannelLost", "%s",
+			 error->message);
 }
 
 static void channel_ready(void *user, uint32_t events)
@@ -307,12 +309,12 @@ static void give_up_start(struct ygr_session *session)
 	if (path)
 		ygr_session_fail(
 		    session, "LaunchFailed",
-		    "the application was not started within %llu s: the guest does not answer for %s",
-		    YGR_SESSION_START_NS / 1000000000, path);
+		    "the application was not started within %u s: the guest does not answer for %s",
+		    session->config.start_seconds, path);
 	else
 		ygr_session_fail(session, "LaunchFailed",
-				 "the application was not started within %llu s: %s is not finished",
-				 YGR_SESSION_START_NS / 1000000000,
+				 "the application was not started within %u s: %s is not finished",
+				 session->config.start_seconds,
 				 session->mounted ? "binding the guest's files"
 						  : "mounting the guest's files");
 }
@@ -460,7 +462,7 @@ int main(void)
 	session.control.fd = session.channel_watch.fd = session.fuse.fd = session.status.fd =
 	    session.pidfd.fd = session.traced.fd = -1;
 	r = ygr_session_start(&session);
-	session.start_until = ygr_session_now() + YGR_SESSION_START_NS;
+	session.start_until = ygr_session_now() + session.config.start_seconds * 1000000000ull;
 	if (r == 0)
 		r = watch_all(&session);
 	if (r == 0)

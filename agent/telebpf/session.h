@@ -29,11 +29,10 @@
 #include "lib/wire/call.h"
 #include "lib/wire/grant.h"
 
-#define YGR_SESSION_PROCESSES 64             /* bits of ygr_entry.holders */
-#define YGR_SESSION_REFUSALS  16             /* different sentences about refused calls that are reported */
-#define YGR_SESSION_MEMORY    (512u << 20)   /* private rings and arrays of one application */
-#define YGR_SESSION_FRAMES    (160u << 20)   /* frames of all processes of one application, in and out */
-#define YGR_SESSION_START_NS  30000000000ull /* until the application runs */
+#define YGR_SESSION_PROCESSES 64           /* bits of ygr_entry.holders */
+#define YGR_SESSION_REFUSALS  16           /* different sentences about refused calls that are reported */
+#define YGR_SESSION_MEMORY    (512u << 20) /* private rings and arrays of one application */
+#define YGR_SESSION_FRAMES    (160u << 20) /* frames of all processes of one application, in and out */
 
 struct ygr_session;
 struct ygr_sharing;

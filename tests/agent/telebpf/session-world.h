@@ -28,6 +28,7 @@ struct run {
 	char lines[65536], text[16384];
 	size_t lines_length, text_length;
 	json_t *events;
+	long rss_kib; /* the most that was seen of the session's memory */
 };
 
 /* OWNER: the text of guest.yaml. */
