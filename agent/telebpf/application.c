@@ -495,12 +495,13 @@ static int spawn(struct ygr_application *a, int channel, int fds[3])
 	return r;
 }
 
+/* No name of a namespace, monitor or VM has an underscore, so none can be made to look like another's. */
 static char *cgroup_of(const struct ygr_application *a)
 {
 	char *name = NULL, *text;
 	int r = strncmp(a->options.monitor, "run/", 4) == 0
 		    ? asprintf(&name, "yagura/run-%s", a->options.monitor + 4)
-		    : asprintf(&name, "yagura/%s-%s-%s-%s", a->options.namespace_, a->options.monitor_name,
+		    : asprintf(&name, "yagura/%s_%s_%s_%s", a->options.namespace_, a->options.monitor_name,
 			       a->vm.name, a->options.app);
 	if (r < 0)
 		return NULL;

@@ -29,7 +29,7 @@ struct ygr_confine_options {
 	int stdout_fd, stderr_fd;    /* borrowed */
 	int local_fd;                /* the shim's end of the local socket; becomes YGR_LOCAL_FD */
 	int fuse_fd;                 /* /dev/fuse opened by the caller, or -1 */
-	const char *cgroup;          /* relative name, e.g. "yagura/default-base-web-3-exec" */
+	const char *cgroup;          /* relative name, e.g. "yagura/default_base_web-3_exec" */
 	uint64_t memory;             /* bytes, 0: no limit */
 	uint32_t cpu_milli;          /* thousandths of a CPU, 0: no limit */
 	uint32_t pids;               /* 0: no limit */
