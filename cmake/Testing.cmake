@@ -9,6 +9,10 @@ endfunction()
 # ygr_add_fuzz(NAME SOURCE.c LIBS...): SOURCE has LLVMFuzzerTestOneInput. With YAGURA_FUZZ (clang) it becomes a
 # libFuzzer program; always a replay program that ctest runs over tests/fuzz/corpus/NAME.
 option(YAGURA_FUZZ "Build libFuzzer programs (clang)" OFF)
+if(YAGURA_FUZZ)
+  # The libraries too, or the fuzzer sees nothing of what its input does in them.
+  target_compile_options(ygr_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 add_custom_target(fuzzers)
 function(ygr_add_fuzz name source)
   add_executable(${name}-replay ${source} ${CMAKE_SOURCE_DIR}/tests/fuzz/replay.c)

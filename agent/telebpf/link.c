@@ -17,7 +17,6 @@
 #include "lib/base/log.h"
 #include "lib/wire/frame.h"
 
-#define PING_MS       5000
 #define SILENCE_PINGS 3 /* unanswered ones after which the guest is taken for dead */
 #define BACKOFF_FIRST 500
 #define BACKOFF_LAST  15000
@@ -160,7 +159,7 @@ static void on_ping(uv_timer_t *timer)
 	struct ygr_error error = YGR_ERROR_INIT;
 	if (link->unanswered++ >= SILENCE_PINGS || !say(link, YGR_MSG_PING, NULL, 0)) {
 		ygr_error_set(&error, ETIMEDOUT, "the guest has not answered for %d s",
-			      SILENCE_PINGS * PING_MS / 1000);
+			      SILENCE_PINGS * (int)link->telebpf->ping_ms / 1000);
 		drop(link, &error);
 	}
 }
@@ -206,7 +205,7 @@ static void connected(struct ygr_link *link, struct ygr_dial *dial)
 	link->polling = true;
 	link->references++;
 	uv_poll_start(&link->poll, UV_READABLE | UV_DISCONNECT, on_input);
-	uv_timer_start(&link->timer, on_ping, PING_MS, PING_MS);
+	uv_timer_start(&link->timer, on_ping, link->telebpf->ping_ms, link->telebpf->ping_ms);
 	/* Sessions of this VM end with its link, so whatever the guest still holds for this node is not
 	 * mapped. */
 	say(link, YGR_MSG_RELEASE, &everything, sizeof(everything));

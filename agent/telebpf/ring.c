@@ -347,10 +347,12 @@ int ygr_ring_feed(struct ygr_ring *ring, const struct ygr_ring_records *records,
 		total.records += batch.records;
 		total.bytes += batch.bytes;
 		total.dropped += batch.dropped;
+		if (r < 0)
+			break; /* nothing was taken; the position may even lie before the message */
 		source.data += ring->sink.position - source.base;
 		source.size -= ring->sink.position - source.base;
 		source.base = ring->sink.position;
-	} while (r == 0 && batch.more);
+	} while (batch.more);
 	/* Not all was taken: a busy record, or more than the window. Neither may be sent. */
 	if (r == 0 && source.size)
 		r = -EBADMSG;

@@ -15,6 +15,7 @@ struct ygr_telebpf {
 	uint32_t uid_count;
 	struct ygr_uid *uids;
 	bool allow_shared;
+	uint32_t ping_ms;
 	unsigned references; /* owner, and everything whose closing may outlast ygr_telebpf_free() */
 };
 

@@ -33,6 +33,7 @@ int ygr_telebpf_new(const struct ygr_telebpf_options *options, struct ygr_telebp
 	telebpf->uid_base = options->uid_base;
 	telebpf->uid_count = options->uid_count;
 	telebpf->allow_shared = options->allow_shared;
+	telebpf->ping_ms = options->ping_ms ? options->ping_ms : YGR_PING_MS;
 	if (!copy(&telebpf->node, options->node) || !copy(&telebpf->hvsock_root, options->hvsock_root) ||
 	    !copy(&telebpf->session_program, options->session_program) ||
 	    !copy(&telebpf->shim, options->shim)) {

@@ -21,6 +21,8 @@ struct ygr_catalogue;
 struct ygr_link;
 struct ygr_application;
 
+#define YGR_PING_MS 5000
+
 struct ygr_telebpf_options {
 	uv_loop_t *loop;
 	struct ygr_bus *bus;
@@ -33,6 +35,7 @@ struct ygr_telebpf_options {
 	uid_t uid_base;                        /* applications get uids [uid_base, uid_base + uid_count) */
 	uint32_t uid_count;
 	bool allow_shared; /* the administrator's word for delivery Shared */
+	uint32_t ping_ms;  /* between the PINGs of a link; 0: YGR_PING_MS */
 };
 
 /* Strings are copied. -ENOMEM. */
@@ -64,7 +67,7 @@ struct ygr_link_target {
 
 /*
  * Keeps a control connection to a guest: dials with backoff (0.5 s to 15 s), tells the guest to release what
- * earlier agents left, pings every 5 s. CHANGED is called after every change of state, never from within
+ * earlier agents left, pings every 5 s (ping_ms). CHANGED is called after every change of state, never from within
  * open or close.
  */
 int ygr_link_open(struct ygr_telebpf *telebpf, const struct ygr_link_target *target,
