@@ -1,0 +1,82 @@
+/* The inside of an application: what application.c, application-launch.c and application-listen.c share. */
+#pragma once
+
+#include "agent/telebpf/lines.h"
+#include "agent/telebpf/room.h"
+#include "agent/telebpf/session-line.h"
+#include "lib/base/buf.h"
+
+#define YGR_CONTROL_LINE_MAX      (256u << 10) /* of a session */
+#define YGR_APPLICATION_KILL_MS   4000         /* after stop: the session itself kills at 2 s */
+#define YGR_APPLICATION_LINGER_MS 1000
+
+enum { YGR_APPLICATION_OUT, YGR_APPLICATION_ERR, YGR_APPLICATION_STREAMS };
+
+struct ygr_application_pipe {
+	uv_pipe_t pipe;
+	struct ygr_application *application;
+	unsigned which;
+	bool open, paused;
+};
+
+struct ygr_application {
+	struct ygr_telebpf *telebpf;
+	struct ygr_application_options options; /* its strings are copies; its link may go before we do */
+	struct ygr_link_target vm;
+	char **args;
+	struct ygr_application_ram *ram;
+	const struct ygr_catalogue_entry *entry;
+	char *executable, *delivery_wanted;
+	struct ygr_application_handlers handlers;
+	uint8_t id[16];
+	uid_t uid;
+	bool holds_uid;
+
+	struct ygr_dial *dial;
+	struct ygr_session_grant grant;
+	uv_process_t process;
+	bool process_open, reaped;
+	struct ygr_application_pipe streams[YGR_APPLICATION_STREAMS];
+	struct ygr_lines lines[YGR_APPLICATION_STREAMS];
+	uint64_t sequence;
+	uv_pipe_t control;
+	bool control_open;
+	struct ygr_buf control_input;
+	uv_timer_t timer;
+
+	enum ygr_application_state state;
+	bool stopping, killed, closed;
+	unsigned references; /* owner, dial, and every open handle */
+	char reason[64];
+	struct ygr_error error;
+	int exit_status;
+	char delivery[16], mechanism[16];
+	struct ygr_application_counters counters;
+	int64_t last_event;
+};
+
+/* application.c */
+void ygr_application_unref(struct ygr_application *a);
+void ygr_application_changed(struct ygr_application *a);
+void ygr_application_fail(struct ygr_application *a, const char *reason, const char *message);
+/* For uv_close() of a handle whose data is the application. */
+void ygr_application_handle_closed(uv_handle_t *handle);
+/* Tells of the end, once all that it consists of has come. */
+void ygr_application_end_if_over(struct ygr_application *a);
+
+/* application-launch.c: dials; what follows comes back to the loop. -ENOMEM. */
+int ygr_application_dial(struct ygr_application *a);
+/* {"do": WHAT, "signal": SIGNAL_NUMBER} */
+int ygr_application_tell(struct ygr_application *a, const char *what, int signal_number);
+
+/* application-listen.c */
+void ygr_application_init_lines(struct ygr_application *a);
+/* A pipe whose write end becomes a descriptor of the session, and a connection whose other end does. */
+int ygr_application_open_stream(struct ygr_application *a, unsigned which, int *ret_write);
+int ygr_application_open_control(struct ygr_application *a, int *ret_theirs);
+void ygr_application_close_stream(struct ygr_application_pipe *end);
+void ygr_application_close_control(struct ygr_application *a);
+/* A second after the session's end: whatever is still open is held by somebody else. */
+void ygr_application_give_up_pipes(uv_timer_t *timer);
+/* Bytes of the session's control connection: 0, or -EPROTO for what session.md does not have. */
+int ygr_application_hear(struct ygr_application *a, const char *bytes, size_t length);
