@@ -17,7 +17,7 @@ static const char bash[] =
     "	status|--monitor) COMPREPLY=($(compgen -W \"$(yagura status 2>/dev/null | awk 'NR>1 && NF>=5{print "
     "$2}')\" -- \"$cur\")); return ;;\n"
     "	keys) COMPREPLY=($(compgen -W 'init certify show' -- \"$cur\")); return ;;\n"
-    "	policy) COMPREPLY=($(compgen -W 'check compile' -- \"$cur\")); return ;;\n"
+    "	policy) COMPREPLY=($(compgen -W 'check compile test' -- \"$cur\")); return ;;\n"
     "	completion) COMPREPLY=($(compgen -W 'bash zsh fish' -- \"$cur\")); return ;;\n"
     "	esac\n"
     "	if [ \"$COMP_CWORD\" -eq 1 ]; then\n"

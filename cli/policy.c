@@ -7,18 +7,24 @@
 #include <string.h>
 
 #include "cli/command.h"
+#include "cli/policy-test.h"
 #include "lib/policy/explain.h"
 #include "lib/policy/policy.h"
 #include "lib/policy/print.h"
+#include "lib/policy/show.h"
 
 static const char help[] =
     "Usage: yagura policy check FILE...\n"
-    "       yagura policy compile --emit FORM FILE\n\n"
+    "       yagura policy compile --emit FORM FILE\n"
+    "       yagura policy test FIXTURES.yaml...\n\n"
     "Policies say what may happen in a VM. docs/policy-language.md is the tutorial.\n\n"
     "  check    tells errors and warnings, with their places\n"
-    "  compile  prints what was understood\n\n"
+    "  compile  prints what was understood, or made\n"
+    "  test     asks the compiled policy about events, in this machine's kernel (as root; no VM is "
+    "needed)\n\n"
     "Options:\n"
-    "  -e, --emit FORM  explain (sentences) or text (the policy in its canonical form)\n"
+    "  -e, --emit FORM  explain (sentences), text (the policy in its canonical form), asm (the decision\n"
+    "                   programs) or json (programs and maps, for programs)\n"
     "  -h, --help       this text\n";
 
 static int wrong(const char *message, const char *what)
@@ -43,7 +49,7 @@ static int say(const struct ygr_policy_unit *unit)
 }
 
 /* The unit of PATH without errors, or NULL with everything said. */
-static struct ygr_policy_unit *load(const char *path)
+struct ygr_policy_unit *ygr_cli_policy_load(const char *path)
 {
 	struct ygr_error error = YGR_ERROR_INIT;
 	struct ygr_policy_unit *unit = NULL;
@@ -73,7 +79,7 @@ static int check(int files, char **paths)
 	int status = 0;
 	for (int i = 0; i < files; i++) {
 		unsigned rules, reactions;
-		struct ygr_policy_unit *unit = load(paths[i]);
+		struct ygr_policy_unit *unit = ygr_cli_policy_load(paths[i]);
 		if (!unit) {
 			status = EXIT_FAILED;
 			continue;
@@ -86,29 +92,56 @@ static int check(int files, char **paths)
 	return status;
 }
 
-static int compile(const char *path, const char *form)
+typedef void emitter(const struct ygr_policy_code *code, struct ygr_policy_text *out);
+
+/* Compiles one policy and prints it with EMIT: 0, or a negative errno that has been said. */
+static int emit_code(const struct ygr_policy *policy, emitter *emit, struct ygr_policy_text *text)
+{
+	struct ygr_error error = YGR_ERROR_INIT;
+	struct ygr_policy_code *code = NULL;
+	int r = ygr_policy_linearize(policy, &code, &error);
+	if (r < 0)
+		ygr_command_failed(&error);
+	else
+		emit(code, text);
+	ygr_policy_code_free(code);
+	return r;
+}
+
+static const struct form {
+	const char *name;
+	void (*print)(const struct ygr_policy *policy, struct ygr_policy_text *out);
+	emitter *emit;
+} forms[] = {{"explain", ygr_policy_explain, NULL},
+	     {"text", ygr_policy_print, NULL},
+	     {"asm", NULL, ygr_policy_show_asm},
+	     {"json", NULL, ygr_policy_show_json},
+	     {NULL, NULL, NULL}};
+
+static int compile(const char *path, const char *name)
 {
 	struct ygr_buf buf = YGR_BUF_INIT(YGR_POLICY_TEXT_MAX);
 	struct ygr_policy_text text = {.out = &buf};
-	bool explain = strcmp(form, "explain") == 0;
+	const struct form *form = forms;
+	int r = 0;
 
-	if (!explain && strcmp(form, "text") != 0)
-		return wrong("--emit is explain or text, not ", form);
-	struct ygr_policy_unit *unit = load(path);
+	while (form->name && strcmp(form->name, name) != 0)
+		form++;
+	if (!form->name)
+		return wrong("--emit does not know ", name);
+	struct ygr_policy_unit *unit = ygr_cli_policy_load(path);
 	if (!unit)
 		return EXIT_FAILED;
-	for (const struct ygr_policy *policy = ygr_policy_unit_policies(unit); policy;
-	     policy = policy->next) {
-		if (explain)
-			ygr_policy_explain(policy, &text);
+	const struct ygr_policy *policy = ygr_policy_unit_policies(unit);
+	for (; policy && r == 0; policy = policy->next) {
+		if (form->print)
+			form->print(policy, &text);
 		else
-			ygr_policy_print(policy, &text);
-		if (policy->next)
-			ygr_policy_put(&text, "\n");
+			r = emit_code(policy, form->emit, &text);
 	}
-	int status = text.failed < 0 ? EXIT_FAILED : write_out(&buf, stdout);
 	if (text.failed < 0)
 		fprintf(stderr, "yagura: %s: %s\n", path, strerror(-text.failed));
+	int status = r < 0 || text.failed < 0 ? EXIT_FAILED : write_out(&buf, stdout);
 	ygr_buf_deinit(&buf);
 	ygr_policy_unit_free(unit);
 	return status;
@@ -136,5 +169,7 @@ int ygr_cli_policy(int argc, char **argv)
 	if (strcmp(what, "compile") == 0)
 		return files == 1 && form ? compile(argv[optind], form)
 					  : wrong("compile wants --emit and one file", "");
-	return wrong(*what ? "there is no " : "expected check or compile", what);
+	if (strcmp(what, "test") == 0 && !form)
+		return files ? ygr_cli_policy_test(files, argv + optind) : wrong("test wants fixtures", "");
+	return wrong(*what ? "there is no " : "expected check, compile or test", what);
 }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "lib/policy/diagnostics.h"
+#include "lib/policy/event.h"
 
 #define YGR_POLICY_WORD_MAX       63    /* bytes of a name */
 #define YGR_POLICY_POLICIES_MAX   64    /* in one file */
@@ -16,6 +17,7 @@
 #define YGR_POLICY_ITEMS_MAX      65536 /* in one set, after names were replaced by what they stand for */
 #define YGR_POLICY_DEPTH_MAX      64    /* of brackets and of `not` */
 #define YGR_POLICY_CONDITIONS_MAX 256   /* in one rule */
+#define YGR_POLICY_INLINE_MAX     4     /* numbers or ranges that are compared one by one */
 #define YGR_POLICY_PATH_MAX       4095  /* bytes */
 
 /* What a set is of. */
@@ -88,6 +90,27 @@ enum ygr_policy_condition_kind {
 	YGR_COND_ARGUMENT,   /* value: one of the arguments of exec */
 };
 
+/* Sets by what is looked up to know whether something is a member; numbers are counted within a class. */
+enum ygr_policy_set_class {
+	YGR_SET_INLINE, /* no set: few numbers, which are compared */
+	YGR_SET_OBJECT,
+	YGR_SET_EXE,
+	YGR_SET_LINEAGE,
+	YGR_SET_CGROUP,
+	YGR_SET_PORT,
+	YGR_SET_USER,
+	YGR_SET_GROUP,
+	YGR_SET_OWNER,
+	YGR_SET_CLASSES,
+};
+
+struct ygr_policy_set {
+	const struct ygr_policy_value *value;
+	uint64_t sum; /* of its members */
+	uint32_t number;
+	struct ygr_policy_set *next;
+};
+
 enum ygr_policy_expr_kind { YGR_EXPR_AND, YGR_EXPR_OR, YGR_EXPR_NOT, YGR_EXPR_CONDITION };
 
 struct ygr_policy_expr {
@@ -100,6 +123,9 @@ struct ygr_policy_expr {
 	const char *word; /* "of", "to", "at" as written */
 	struct ygr_policy_value *value;
 	uint32_t low, high;
+	/* Evaluated. */
+	enum ygr_policy_set_class set_class;
+	uint32_t set;
 };
 
 /* In the order of strength, weakest first. */
@@ -181,4 +207,7 @@ struct ygr_policy {
 	struct ygr_policy_host_rule *host_rules;
 	uint32_t rule_count;
 	struct ygr_policy *next;
+	/* Evaluated. */
+	struct ygr_policy_set *sets[YGR_SET_CLASSES];
+	uint32_t set_counts[YGR_SET_CLASSES];
 };

@@ -11,6 +11,10 @@
 int ygr_policy_evaluate(struct ygr_policy *policies, struct ygr_policy_arena *arena,
 			struct ygr_policy_diagnostics *diagnostics);
 
+/* Gives sets their numbers. Only for policies without errors; too many sets are one. 0, -E2BIG, -ENOMEM. */
+int ygr_policy_number(struct ygr_policy *policies, struct ygr_policy_arena *arena,
+		      struct ygr_policy_diagnostics *diagnostics);
+
 /* Warnings about a policy without errors: rules that can never match, or never decide; names without use. */
 void ygr_policy_review(const struct ygr_policy *policies, struct ygr_policy_diagnostics *diagnostics);
 

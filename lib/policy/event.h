@@ -13,9 +13,9 @@
 #include <linux/types.h>
 
 #define YGR_POLICY_NAME_MAX     64 /* bytes of a last component, with the NUL: longer ones are INCOMPLETE */
-#define YGR_POLICY_MASK_WORDS   16 /* of 64 sets each, for programs and for objects */
-#define YGR_POLICY_LINEAGES_MAX 64 /* different sets after `descendants of` */
-#define YGR_POLICY_SMALL_SETS   64 /* different sets of users, groups, owners, ports and cgroups, each */
+#define YGR_POLICY_SETS_MAX     1024 /* different sets of objects in one policy, and as many of programs */
+#define YGR_POLICY_LINEAGES_MAX 64   /* different sets after `descendants of` */
+#define YGR_POLICY_SMALL_SETS   64   /* different sets of users, groups, owners, ports and cgroups, each */
 #define YGR_POLICY_ERRNO_MAX    4095
 
 /* Access of an open. */
@@ -73,7 +73,7 @@ enum ygr_policy_range_kind {
 struct ygr_policy_count {
 	__u32 rule;
 	__u32 padding;
-	__u64 scope;
+	__u64 scope[2];
 	__u64 window; /* monotonic time divided by the rule's stretch */
 };
 
@@ -89,8 +89,9 @@ struct ygr_policy_event {
 	struct ygr_policy_identity exe;
 	struct ygr_policy_identity
 	    exe_directory; /* the nearest marked one above exe; key of `exe_directories` */
-	__u64 lineage;     /* marks inherited at fork, added to at exec */
-	__u64 cgroup;      /* the nearest marked one, at or above; key of `cgroups` */
+	__u32 lineage[YGR_POLICY_LINEAGES_MAX / 32]; /* marks inherited at fork, added to at exec */
+	__u64 cgroup; /* the nearest marked one, at or above; key of `cgroups` */
+	__u64 own_cgroup;
 	__u32 user;
 	__u32 group;
 	__u32 process; /* thread group */

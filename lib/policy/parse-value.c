@@ -78,7 +78,7 @@ static bool check_path(struct ygr_policy_parser *parser, struct ygr_policy_item 
 				 "a path may not have \"//\", \"/.\" or \"/..\" in it");
 		return false;
 	}
-	if (text[len - 1] != '/' || item->kind == YGR_ITEM_UNDER)
+	if (text[len - 1] != '/' || len == 1 || item->kind == YGR_ITEM_UNDER)
 		return true;
 	ygr_policy_error(ygr_policy_said(parser), item->place, "this names a directory");
 	ygr_policy_hint(ygr_policy_said(parser), "write under \"...\" for what is in it");

@@ -14,6 +14,10 @@ static const char *const reserved[] = {"policy", "let", "guest", "host", "rule",
 
 void ygr_policy_advance(struct ygr_policy_parser *parser)
 {
+	if (ygr_policy_at_mark(parser, '{'))
+		parser->braces++;
+	else if (ygr_policy_at_mark(parser, '}') && parser->braces > 0)
+		parser->braces--;
 	parser->token = ygr_policy_lex(&parser->lexer);
 }
 
@@ -116,13 +120,10 @@ const char *ygr_policy_take_name(struct ygr_policy_parser *parser, const char *w
 /* To the next word that begins something, or the '}' of this block, which is left. */
 static void recover(struct ygr_policy_parser *parser)
 {
-	unsigned nested = 0;
-	for (; parser->token.kind != YGR_TOKEN_END && !is_reserved(parser); ygr_policy_advance(parser)) {
-		if (ygr_policy_at_mark(parser, '{'))
-			nested++;
-		else if (ygr_policy_at_mark(parser, '}') && nested-- == 0)
-			return;
-	}
+	while (parser->token.kind != YGR_TOKEN_END && !is_reserved(parser) &&
+	       !(ygr_policy_at_mark(parser, '}') && parser->braces <= parser->block))
+		ygr_policy_advance(parser);
+	parser->braces = parser->block;
 }
 
 static struct ygr_policy_let *take_let(struct ygr_policy_parser *parser)
@@ -189,6 +190,8 @@ static void take_block(struct ygr_policy_parser *parser, struct ygr_policy *poli
 		recover(parser);
 		return;
 	}
+	unsigned outer = parser->block;
+	parser->block = parser->braces;
 	while (parser->token.kind != YGR_TOKEN_END && !ygr_policy_at_mark(parser, '}')) {
 		if (ygr_policy_take_word(parser, "let")) {
 			add_let(parser, ends);
@@ -204,18 +207,21 @@ static void take_block(struct ygr_policy_parser *parser, struct ygr_policy *poli
 						host ? "rule" : "on", host ? "guest" : "host");
 			if (ygr_policy_at_word(parser, "policy") || ygr_policy_at_word(parser, "guest") ||
 			    ygr_policy_at_word(parser, "host"))
-				return; /* the '}' was forgotten */
+				break; /* the '}' was forgotten */
 			ygr_policy_advance(parser);
 			recover(parser);
 		}
 	}
-	if (!ygr_policy_take_mark(parser, '}'))
+	if (parser->token.kind == YGR_TOKEN_END)
 		ygr_policy_expected(parser, "\"}\"");
+	ygr_policy_take_mark(parser, '}');
+	parser->braces = parser->block = outer;
 }
 
 static void take_policy_body(struct ygr_policy_parser *parser, struct ygr_policy *policy)
 {
 	struct ends ends = {&policy->lets, &policy->rules, &policy->host_rules};
+	parser->braces = parser->block = 1;
 
 	while (parser->token.kind != YGR_TOKEN_END && !ygr_policy_at_mark(parser, '}')) {
 		if (ygr_policy_take_word(parser, "let")) {

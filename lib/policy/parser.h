@@ -10,6 +10,8 @@
 struct ygr_policy_parser {
 	struct ygr_policy_lexer lexer;
 	struct ygr_policy_token token; /* the next one */
+	unsigned braces;               /* that are open */
+	unsigned block;                /* of these, up to the block that is being read */
 	unsigned depth;                /* of brackets and `not` */
 	unsigned conditions;           /* of this rule */
 };

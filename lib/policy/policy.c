@@ -56,6 +56,8 @@ int ygr_policy_unit_new(const char *file, const char *text, size_t len, struct y
 		r = ygr_policy_parse(unit->text, len, unit->arena, unit->diagnostics, &unit->policies);
 	if (r == 0)
 		r = ygr_policy_evaluate(unit->policies, unit->arena, unit->diagnostics);
+	if (r == 0 && ygr_policy_error_count(unit->diagnostics) == 0)
+		r = ygr_policy_number(unit->policies, unit->arena, unit->diagnostics);
 	if (r < 0) {
 		ygr_policy_unit_free(unit);
 		return r == -E2BIG
