@@ -76,13 +76,14 @@ def idle(options, seconds):
         pair.agent.wait_for(running, "three running applications", timeout=60)
         time.sleep(2)
         pid = pair.agent.process.pid
-        before, before_agent, started = pair.cpu(), process.cpu_us(pid), time.monotonic()
-        time.sleep(seconds)
-        after, after_agent, took = pair.cpu(), process.cpu_us(pid), (time.monotonic() - started) * 1e6
+        before, started = process.cpu_us(pid), time.monotonic()
+        with pair.meter() as meter:
+            time.sleep(seconds)
+        after, took = process.cpu_us(pid), (time.monotonic() - started) * 1e6
         if not running():
             raise report.BenchError("the applications did not stay: " + pair.agent.words(5))
-        used = {what: 100 * (after[what] - before[what]) / took for what in after}
-        return {"agent": 100 * (after_agent - before_agent) / took, **used}, pair.agent.memory_kib()
+        used = {what: 100 * value / took for what, value in meter.used.items()}
+        return {"agent": 100 * (after - before) / took, **used}, pair.agent.memory_kib()
 
 
 def run(options):

@@ -6,6 +6,7 @@ import pathlib
 import select
 import socket
 import subprocess
+import threading
 import time
 
 from bench.lib import process
@@ -54,7 +55,8 @@ class Pair:
     def __enter__(self):
         self._stack.enter_context(self.guest)
         for pid in self.machine_pids() if self.nice else []:
-            subprocess.run(["renice", "-n", str(self.nice), "-g", str(os.getpgid(pid))], check=False, capture_output=True)
+            for thread in pathlib.Path(f"/proc/{pid}/task").iterdir():
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), self.nice)
         self._stack.enter_context(self.agent)
         self.agent.wait_for(self.connected, f"the channel to {self.guest.name}")
         return self
@@ -71,19 +73,16 @@ class Pair:
         note = json.loads((self.guest.folder / "note.json").read_text())
         return [self.guest.qemu_pid()] + ([note["vhost"]] if note.get("vhost") else [])
 
-    def cpu(self):
-        """{what: microseconds so far}; sessions come and go, so only differences within one run mean anything."""
-        used = {"guest": sum(map(process.cpu_us, self.machine_pids())), "session": 0.0, "application": 0.0}
-        for pid in process.descendants(self.agent.process.pid):
-            used["session" if process.name(pid) == "yagura-session" else "application"] += process.cpu_us(pid)
-        return used
+    def meter(self):
+        return Meter(self)
 
     def clock_distance(self):
         """Node's realtime minus guest's monotonic clock, and by how much that is uncertain, in ns. A reading is too
         large where the reader or the guest had no processor meanwhile; so the smallest of some counts, and one that
         is far from what was found before is not believed."""
         found = [self._read_clock() for _ in range(1 if self._distances else 3)]
-        while len(found) < 8 and self._distances and min(found)[0] > min(self._distances) + CLOCK_STEP:
+        while len(found) < 8 and (min(found)[1] > CLOCK_STEP or (
+                self._distances and min(found)[0] > min(self._distances) + CLOCK_STEP)):
             found.append(self._read_clock())
         self._distances = self._distances[-2:] + [min(found)[0]]
         return min(found)
@@ -158,6 +157,43 @@ class Pair:
                     got += len(channel.recv(size - got))
                 samples.append(time.perf_counter_ns() - start)
         return sorted(samples)
+
+
+class Meter:
+    """CPU that guest, session and application use, looked at all the time: an application may be gone when who made
+    its events has said so. Within `with`; then `used`: {what: microseconds}."""
+
+    def __init__(self, pair):
+        self._pair, self._stop = pair, threading.Event()
+        self._first, self._last, self._what = {}, {}, {}
+        self.used = {"guest": 0.0, "session": 0.0, "application": 0.0}
+
+    def _look(self):
+        pids = {pid: "guest" for pid in self._pair.machine_pids()}
+        for pid in process.descendants(self._pair.agent.process.pid):
+            pids[pid] = "session" if process.name(pid) == "yagura-session" else "application"
+        for pid, what in pids.items():
+            used = process.cpu_us(pid)
+            self._what[pid] = what
+            self._first.setdefault(pid, used)
+            self._last[pid] = max(used, self._last.get(pid, 0.0))
+
+    def _loop(self):
+        while not self._stop.wait(0.25):
+            self._look()
+
+    def __enter__(self):
+        self._look()
+        self._thread = threading.Thread(target=self._loop, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+        self._look()
+        for pid, what in self._what.items():
+            self.used[what] += self._last[pid] - self._first[pid]
 
 
 def parse(text):
