@@ -2,10 +2,10 @@
  * Ring data, from the guest to the application. In the page modes the producer positions in guest RAM are
  * polled: right after a record without sleeping (spinMicroseconds), then with naps that are a share of the
  * time since the last record, so that polling adds little to how long a record was awaited anyway, and costs
- * less and less. A ring that was quiet for a moment is armed besides, once, and the guest says when there is
- * more; after a second without records there are no looks any more, only that. While rings are polled the
- * guest does nothing for them: a message costs its processors more than the record did, and comes late when
- * they are busy.
+ * less and less. Where records come fast, naps last long enough for some of them. A ring that was quiet for a
+ * moment is armed besides, once, and the guest says when there is more; after a second without records there
+ * are no looks any more, only that. While rings are polled the guest does nothing for them: a message costs
+ * its processors more than the record did, and comes late when they are busy.
  *
  * A ring whose private copy is full is left alone until the application says that it is about to wait, or a
  * timer that backs off looks again; meanwhile the guest's own ring fills, and its kernel counts what it
@@ -23,10 +23,11 @@
 #define WAIT_MIN_NS 1000000ull  /* 1 ms */
 #define WAIT_MAX_NS 50000000ull /* 50 ms */
 
-#define POLL_NS    1000000000ull /* after the last record */
-#define ARM_NS     5000000ull    /* the same */
-#define NAP_MIN_NS 20000ull
-#define NAP_SHARE  32 /* of the time since the last record */
+#define POLL_NS     1000000000ull /* after the last record */
+#define ARM_NS      5000000ull    /* the same */
+#define NAP_MIN_NS  20000ull
+#define NAP_BUSY_NS 160000ull /* NAP_MIN_NS grows up to this while naps bring several records */
+#define NAP_SHARE   32        /* of the time since the last record */
 
 static uint64_t longer(uint64_t wait)
 {
@@ -67,6 +68,20 @@ static void misbehaved(struct ygr_session *session, const struct ygr_ring *ring)
 	session->counters.ring_invalid++;
 	ygr_session_fail(session, "GuestMisbehaved", "ring %u: a record or position that cannot be, at %llu",
 			 ring->handle, (unsigned long long)ring->sink.position);
+}
+
+/*
+ * Where records come faster than naps end, each nap may as well bring some more: looking, and waking the
+ * application, cost as much for many as for one. Twice as long after two or more, half as long after none.
+ */
+static void pace(struct ygr_session *session, uint64_t records)
+{
+	if (records > 1 && session->nap_min < NAP_BUSY_NS)
+		session->nap_min *= 2;
+	else if (records == 0)
+		session->nap_min /= 2;
+	if (session->nap_min < NAP_MIN_NS)
+		session->nap_min = NAP_MIN_NS;
 }
 
 /* True when something was copied. */
@@ -147,11 +162,13 @@ static void arm(struct ygr_session *session, uint64_t now)
 int64_t ygr_delivery_poll(struct ygr_session *session)
 {
 	bool adaptive = session->config.wake == YGR_WAKE_ADAPTIVE;
-	uint64_t now = ygr_session_now(), quiet;
+	uint64_t now = ygr_session_now(), quiet, records = session->counters.ring_records;
 
 	if ((adaptive && now - session->progress_at < POLL_NS) ||
-	    (session->pressure_at && now >= session->pressure_at))
+	    (session->pressure_at && now >= session->pressure_at)) {
 		sweep(session);
+		pace(session, session->counters.ring_records - records);
+	}
 	/* One reading of the clock for both: a loop that may sleep must have armed the rings. */
 	now = ygr_session_now();
 	quiet = now - session->progress_at;
@@ -161,7 +178,7 @@ int64_t ygr_delivery_poll(struct ygr_session *session)
 		return -1;
 	if (quiet < session->config.spin_us * 1000ull)
 		return 0;
-	return (int64_t)(quiet / NAP_SHARE < NAP_MIN_NS ? NAP_MIN_NS : quiet / NAP_SHARE);
+	return (int64_t)(quiet / NAP_SHARE < session->nap_min ? session->nap_min : quiet / NAP_SHARE);
 }
 
 static void ring_ready(struct ygr_session *session, const struct ygr_frame *frame)

@@ -74,7 +74,8 @@ struct ygr_session {
 	uint64_t memory; /* bytes of rings and arrays */
 	uint8_t *arena;  /* YGR_SESSION_ARENA, for decoding one call */
 
-	int64_t nap; /* ns that the loop may sleep before rings are polled again; -1: they are not */
+	uint64_t nap_min; /* ns, see delivery.c */
+	int64_t nap;      /* ns that the loop may sleep before rings are polled again; -1: they are not */
 
 	/* Monotonic ns; 0: not set. */
 	uint64_t progress_at;   /* when a record came from guest pages */
