@@ -4,8 +4,8 @@ from bench.lib.guest import Pair, program
 
 RATE, LOSS_RATE = 1000, 20000  # events a second: for latency, for losses
 PARTS = ("latency", "throughput", "calls", "losses")
-# (name of the row, how the application runs, its arguments). Shared runs as Copied for now, and would say nothing.
-MODES = [("ring, guest", None, []), ("ring, Auto", "Auto", []), ("ring, Copied", "Copied", []),
+# (name of the row, how the application runs, its arguments)
+MODES = [("ring, guest", None, []), ("ring, Auto", "Auto", []), ("ring, Copied", "Copied", []), ("ring, Shared", "Shared", []),
          ("ring, Stream", "Stream", []), ("perf, guest", None, ["--perf"]), ("perf, Copied", "Copied", ["--perf"]),
          ("perf, Stream", "Stream", ["--perf"])]
 LOSS_MODES = [mode for mode in MODES if mode[0] in ("ring, guest", "ring, Copied", "perf, guest", "perf, Copied")]

@@ -54,10 +54,8 @@ class Pair:
 
     def __enter__(self):
         self._stack.enter_context(self.guest)
-        for pid in self.machine_pids() if self.nice else []:
-            for thread in pathlib.Path(f"/proc/{pid}/task").iterdir():
-                os.setpriority(os.PRIO_PROCESS, int(thread.name), self.nice)
         self._stack.enter_context(self.agent)
+        self.favour([*self.machine_pids(), self.agent.process.pid, os.getpid()])
         self.agent.wait_for(self.connected, f"the channel to {self.guest.name}")
         return self
 
@@ -72,6 +70,10 @@ class Pair:
         """QEMU, and the user-space vsock device where there is one."""
         note = json.loads((self.guest.folder / "note.json").read_text())
         return [self.guest.qemu_pid()] + ([note["vhost"]] if note.get("vhost") else [])
+
+    def favour(self, pids):
+        for pid in pids if self.nice else ():
+            process.favour(pid, self.nice)
 
     def meter(self):
         return Meter(self)
@@ -119,6 +121,7 @@ class Pair:
                 first = running.stdout.readline() if select.select([running.stdout], [], [], READY)[0] else ""
                 if "ready" not in first:
                     raise BenchError(f"{delivery}: the application said {first.strip()!r} instead of ready")
+                self.favour(process.descendants(self.agent.process.pid))
                 result = then()
                 out, _ = running.communicate(timeout=timeout)
             finally:
