@@ -13,15 +13,15 @@
 #define YGR_CONFIG_DOMAINS_MAX    256
 
 struct ygr_config {
-	char *node;            /* default: the host's name */
-	char *libvirt_uri;     /* qemu:///system */
-	char *libvirt_run_dir; /* /run/libvirt/qemu */
+	char *node;             /* default: the host's name */
+	char *libvirt_uri;      /* qemu:///system */
+	char *libvirt_run_dir;  /* /run/libvirt/qemu */
 	char **libvirt_domains; /* shell patterns of names; none: all domains */
 	size_t libvirt_domain_count;
-	char *manifests;       /* directory */
-	char *hvsock_root;     /* NULL: hybrid sockets are refused */
-	char *key, *cert;      /* the node's identity */
-	char *listen;          /* 127.0.0.1:9720; NULL when "Off" */
+	char *manifests;   /* directory */
+	char *hvsock_root; /* NULL: hybrid sockets are refused */
+	char *key, *cert;  /* the node's identity */
+	char *listen;      /* 127.0.0.1:9720; NULL when "Off" */
 	char *socket_path;
 	char *socket_group; /* NULL: root only */
 	char **catalogues;  /* files */

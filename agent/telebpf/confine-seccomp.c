@@ -138,7 +138,8 @@ static const struct group session_groups[] = {
     {ALLOW, "run-time",
      "futex rt_sigaction rt_sigprocmask rt_sigreturn rt_sigtimedwait sigaltstack sched_yield "
      "sched_getaffinity "
-     "clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time setitimer getpid gettid getppid "
+     "clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time setitimer getpid gettid "
+     "getppid "
      "getuid geteuid "
      "getgid getegid getrandom getrusage getcpu uname sysinfo prlimit64 getrlimit restart_syscall rseq exit "
      "exit_group prctl set_robust_list"},

@@ -350,14 +350,10 @@ static void serve_rings(struct ygr_session *session)
 /* Nanoseconds until the next thing to do; -1: until something happens. */
 static int64_t timeout(const struct ygr_session *session)
 {
-	const uint64_t moments[] = {session->pressure_at,
-				    session->arm_at,
-				    session->counters_at,
-				    session->kill_at,
-				    session->hold_until,
-				    session->hold_at,
-				    session->start_until,
-				    session->started ? 0 : session->greet_until};
+	const uint64_t moments[] = {session->pressure_at, session->arm_at,
+				    session->counters_at, session->kill_at,
+				    session->hold_until,  session->hold_at,
+				    session->start_until, session->started ? 0 : session->greet_until};
 	uint64_t now = ygr_session_now(), next = UINT64_MAX;
 
 	if (session->again)

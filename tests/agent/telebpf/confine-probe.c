@@ -338,6 +338,11 @@ int main(int argc, char **argv)
 	const char *mode = argc > 1 ? argv[1] : "";
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (geteuid() == 0) {
+		/* What is refused in a confinement would be done here, to this very machine. */
+		fputs("confine-probe: only for a confinement; it does harm as root\n", stderr);
+		return 2;
+	}
 	if (strcmp(mode, "memory") == 0)
 		return waste_memory();
 	if (strcmp(mode, "processes") == 0)
