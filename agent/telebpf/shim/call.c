@@ -76,6 +76,8 @@ int64_t ygr_hook_bpf(const struct ygr_regs *regs)
 
 	if (!ygr_table_ours())
 		return -EPERM;
+	if (ygr_asks_itself(regs, &r))
+		return r;
 	mask = ygr_shim_lock();
 	r = ygr_bpf_encoded_size(&ygr_shim_host, cmd, regs->rsi, (uint32_t)regs->rdx);
 	if (r >= 0)

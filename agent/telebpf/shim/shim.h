@@ -107,6 +107,12 @@ int64_t ygr_hook_read(const struct ygr_regs *regs);
  */
 int64_t ygr_slot_read(const struct ygr_slot *slot, uint64_t offset, uint64_t count, const uint8_t **ret);
 
+/* identity.c: who the application is for itself */
+int64_t ygr_hook_ids(const struct ygr_regs *regs); /* getresuid, getresgid */
+int64_t ygr_hook_capget(const struct ygr_regs *regs);
+/* A TASK_FD_QUERY about a local descriptor of its own, by which tools find out whether there is the command. */
+bool ygr_asks_itself(const struct ygr_regs *regs, int64_t *ret);
+
 /* path.c: names that mean something of the guest */
 int64_t ygr_hook_open(const struct ygr_regs *regs); /* open, openat, openat2 */
 /* REGS has a path as argument INDEX (0 or 1), and only looks at what is there. */

@@ -326,10 +326,21 @@ static void capabilities(void)
 {
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[2];
+	char text[4096] = "";
+	uid_t real, effective, saved;
+	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
 
+	/* What it has */
+	MUST(fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 && close(fd) == 0);
+	MUST(strstr(text, "\nCapPrm:\t0000000000000000\n") && strstr(text, "\nCapEff:\t0000000000000000\n"));
+	/* What it is told, since that is how its calls are made in the guest */
 	MUST(syscall(SYS_capget, &header, data) == 0);
-	MUST(data[0].effective == 0 && data[0].permitted == 0 && data[1].effective == 0 &&
-	     data[1].permitted == 0);
+	MUST(data[0].effective == ~0u && data[0].permitted == ~0u && data[0].inheritable == 0);
+	MUST(data[1].effective == ((2ull << CAP_LAST_CAP) - 1) >> 32);
+	MUST(prctl(PR_CAPBSET_READ, CAP_BPF) == 1 && prctl(PR_CAPBSET_READ, 4711) == -1);
+	MUST(getuid() == 0 && geteuid() == 0 && getgid() == 0 && getegid() == 0);
+	MUST(getresuid(&real, &effective, &saved) == 0 && real == 0 && effective == 0 && saved == 0);
+	MUST(syscall(SYS_getresuid, &real, &effective, 8) == -1 && errno == EFAULT);
 }
 
 static void descriptors(void)

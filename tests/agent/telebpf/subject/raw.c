@@ -183,6 +183,16 @@ static void fdinfo(int map)
 	MUST(access("/proc/self/fdinfo/1", R_OK) == 0 && open("/proc/self/fdinfo/4000", O_RDONLY) == -1);
 }
 
+/* How bpftool finds out whether there is the command: by asking for a descriptor that is no perf event. */
+static void ask_itself(void)
+{
+	union bpf_attr attr = {.task_fd_query = {.pid = (uint32_t)getpid(), .fd = 1}};
+
+	MUST(bpf(BPF_TASK_FD_QUERY, &attr, sizeof(attr)) == -1 && errno == 524);
+	attr.task_fd_query.fd = 999;
+	MUST(bpf(BPF_TASK_FD_QUERY, &attr, sizeof(attr)) == -1 && errno == EBADF);
+}
+
 static void counter(void)
 {
 	struct perf_event_attr attr = {
@@ -265,6 +275,7 @@ int main(void)
 	mapped();
 	fdinfo(map);
 	counter();
+	ask_itself();
 	crowd(map);
 	MUST(syscall(SYS_close_range, 3, ~0u, 0) == 0);
 	MUST(map_do(BPF_MAP_LOOKUP_ELEM, map, &nothing, &nothing) == -1 && errno == EBADF);
