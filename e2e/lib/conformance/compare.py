@@ -19,7 +19,7 @@ CLASSES = (ROWS, EVENTS, KEYS, HISTOGRAM, CONTROL)
 TOTAL_RATIO, TOTAL_SLACK = 2.0, 40
 CENTRE_BUCKETS = 1.5
 
-BUCKET = re.compile(r"^\s*(\d+)\s*->\s*(\d+)\s*:\s*(\d+)\s*\|")
+BUCKET = re.compile(r"^\s*(\d+)(?:\s*->\s*\d+)?\s*:\s*(\d+)\s*\|")  # log2 and linear ones
 
 
 @dataclasses.dataclass
@@ -113,7 +113,7 @@ def buckets(text):
     for line in text.splitlines():
         found = BUCKET.match(line)
         if found:
-            total[int(found.group(1))] += int(found.group(3))
+            total[int(found.group(1))] += int(found.group(2))
     return +total
 
 

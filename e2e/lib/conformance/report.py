@@ -1,5 +1,9 @@
-"""What came of a run: a table for the screen, docs/conformance.md, figures."""
-from . import table
+"""What came of a run: a table for the screen, docs/conformance.md, figures. Results are kept in a file, so that a run of
+a few applications renews their rows in the document and leaves the others.
+"""
+import json
+
+from . import compare, table
 
 HEAD = """# Conformance
 
@@ -24,6 +28,19 @@ it fails in the same words and with the same exit status from the node.
 
 def line(tool, verdict):
     return f"{'equal ' if verdict.equal else 'DIFFER'}  {tool.kind:9}  {tool.title[:58]:58}  {verdict.reason[:150]}"
+
+
+def save(path, results, release):
+    """Adds RESULTS to those in the file PATH that are of the same kernel; all that there are, in the table's order."""
+    try:
+        saved = json.loads(path.read_text())
+    except (OSError, ValueError):
+        saved = {}
+    rows = saved.get("results", {}) if saved.get("release") == release else {}
+    rows.update((tool.title, [verdict.equal, verdict.reason]) for tool, verdict in results)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"release": release, "results": rows}, indent=1))
+    return [(tool, compare.Verdict(*rows[tool.title])) for tool in table.ALL if tool.title in rows]
 
 
 def cell(text):

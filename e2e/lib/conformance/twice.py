@@ -21,12 +21,12 @@ LOOKS, PAUSE = 3, 0.15
 READY = 25.0      # seconds until an application has loaded and attached, at most
 ROUNDS = 2        # of the workload
 SETTLE = 0.4      # seconds between the end of the workload and the end of the applications
-END = 12.0        # seconds that an application has to end after SIGINT
+END = 40.0        # seconds that an application has to end after SIGINT
 
 # Sleeps until process $1 waits, or is gone.
 WAIT_READY = f"""
 same=0 looks=0
-while [ $same -lt {LOOKS} ] && [ $looks -lt {int(READY / PAUSE)} ] && read -r number rest <"/proc/$1/syscall"; do
+while [ $same -lt {LOOKS} ] && [ $looks -lt {int(READY)} ] && read -r number rest <"/proc/$1/syscall"; do
 	case $number in {'|'.join(map(str, WAITS))}) same=$((same + 1)) ;; *) same=0 ;; esac
 	looks=$((looks + 1))
 	sleep {PAUSE}
