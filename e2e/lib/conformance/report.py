@@ -21,7 +21,8 @@ one workload. What both print is compared by the class of the application:
 | control | it loads, attaches, says the same and ends with the same exit status; its events cannot be had on demand |
 
 An application that fails inside the guest, because its kernel has no such function or no such hardware, is equal when
-it fails in the same words and with the same exit status from the node.
+it fails in the same words and with the same exit status from the node. A run of some applications renews their rows
+only, so rows may come from more than one run.
 
 """
 
@@ -49,6 +50,8 @@ def cell(text):
 
 def document(results, release):
     passed = sum(verdict.equal for _, verdict in results)
+    judged = {tool.title for tool, _ in results}
+    results = [*results, *((tool, compare.Verdict(False, "not run yet")) for tool in table.ALL if tool.title not in judged)]
     text = [HEAD, f"Kernel of the guest: {release}. {passed} of {len(results)} are equal.\n\n"]
     for package in dict.fromkeys(tool.package for tool in table.ALL):
         rows = [(tool, verdict) for tool, verdict in results if tool.package == package]
