@@ -23,8 +23,8 @@ static const char help[] =
     "  test     asks the compiled policy about events, in this machine's kernel (as root; no VM is "
     "needed)\n\n"
     "Options:\n"
-    "  -e, --emit FORM  explain (sentences), text (the policy in its canonical form), asm (the decision\n"
-    "                   programs) or json (programs and maps, for programs)\n"
+    "  -e, --emit FORM  explain (sentences), text (the policy in its canonical form), asm or c (the\n"
+    "                   decision programs) or json (programs and maps, for programs)\n"
     "  -h, --help       this text\n";
 
 static int wrong(const char *message, const char *what)
@@ -112,11 +112,9 @@ static const struct form {
 	const char *name;
 	void (*print)(const struct ygr_policy *policy, struct ygr_policy_text *out);
 	emitter *emit;
-} forms[] = {{"explain", ygr_policy_explain, NULL},
-	     {"text", ygr_policy_print, NULL},
-	     {"asm", NULL, ygr_policy_show_asm},
-	     {"json", NULL, ygr_policy_show_json},
-	     {NULL, NULL, NULL}};
+} forms[] = {{"explain", ygr_policy_explain, NULL}, {"text", ygr_policy_print, NULL},
+	     {"asm", NULL, ygr_policy_show_asm},    {"c", NULL, ygr_policy_show_c},
+	     {"json", NULL, ygr_policy_show_json},  {NULL, NULL, NULL}};
 
 static int compile(const char *path, const char *name)
 {

@@ -159,6 +159,11 @@ int ygr_policy_kernel_ask(const struct ygr_policy_kernel *kernel, unsigned opera
 	return 0;
 }
 
+int ygr_policy_kernel_map(const struct ygr_policy_kernel *kernel, enum ygr_policy_map map)
+{
+	return kernel->maps[map];
+}
+
 int ygr_policy_kernel_reset(struct ygr_policy_kernel *kernel)
 {
 	struct ygr_policy_count key;

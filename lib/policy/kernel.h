@@ -21,6 +21,9 @@ struct ygr_policy_kernel *ygr_policy_kernel_free(struct ygr_policy_kernel *kerne
 int ygr_policy_kernel_ask(const struct ygr_policy_kernel *kernel, unsigned operation,
 			  struct ygr_policy_event *event, int *ret_answer, struct ygr_error *error);
 
+/* The descriptor of MAP, owned by KERNEL; -1 when the policy does not use it. */
+int ygr_policy_kernel_map(const struct ygr_policy_kernel *kernel, enum ygr_policy_map map);
+
 /* Forgets what was counted. */
 int ygr_policy_kernel_reset(struct ygr_policy_kernel *kernel);
 

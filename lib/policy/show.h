@@ -7,6 +7,9 @@
 /* Instructions as text, one a line, in the notation of LLVM's assembler, with the maps by name. */
 void ygr_policy_show_asm(const struct ygr_policy_code *code, struct ygr_policy_text *out);
 
+/* C for clang -target bpf that decides the same, with the same maps. */
+void ygr_policy_show_c(const struct ygr_policy_code *code, struct ygr_policy_text *out);
+
 /* One JSON object: rules, maps, programs (instructions as hexadecimal digits of their 8 bytes each). */
 void ygr_policy_show_json(const struct ygr_policy_code *code, struct ygr_policy_text *out);
 

@@ -84,6 +84,8 @@ static void test_compile(void **state)
 	assert_non_null(strstr(said, "    rule quiet: audit bpf\n"));
 	assert_int_equal(yagura("compile --emit asm good.policy"), 0);
 	assert_non_null(strstr(said, "good.open: #"));
+	assert_int_equal(yagura("compile --emit c good.policy"), 0);
+	assert_non_null(strstr(said, "/* rule shadow */"));
 	assert_int_equal(yagura("compile --emit json good.policy"), 0);
 	assert_non_null(strstr(said, "\"name\": \"shadow\""));
 	assert_int_equal(yagura("compile --emit asm bad.policy"), 1);
