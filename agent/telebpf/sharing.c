@@ -43,10 +43,7 @@ struct ygr_sharing {
 struct receipt {
 	struct msghdr message;
 	struct iovec piece;
-	union {
-		struct cmsghdr header;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control;
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))];
 	uint64_t byte;
 };
 
@@ -93,11 +90,12 @@ static int send_ram(const struct ygr_process *process, int ram)
 	out.piece.iov_base = &out.byte;
 	out.message = (struct msghdr){.msg_iov = &out.piece,
 				      .msg_iovlen = 1,
-				      .msg_control = &out.control,
+				      .msg_control = out.control,
 				      .msg_controllen = sizeof(out.control)};
-	out.control.header = (struct cmsghdr){
+	struct cmsghdr *header = (struct cmsghdr *)out.control;
+	*header = (struct cmsghdr){
 	    .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
-	memcpy(CMSG_DATA(&out.control.header), &ram, sizeof(ram));
+	memcpy(CMSG_DATA(header), &ram, sizeof(ram));
 	return sendmsg(process->fd, &out.message, MSG_DONTWAIT | MSG_NOSIGNAL) == 1 ? 0 : -EAGAIN;
 }
 
@@ -126,7 +124,7 @@ static int receive_ram(struct ygr_puppet *puppet, int *ret_fd)
 		return -ECANCELED;
 	*ret_fd = -1;
 	if (in.message.msg_controllen >= CMSG_LEN(sizeof(int)))
-		memcpy(ret_fd, CMSG_DATA(&in.control.header), sizeof(*ret_fd));
+		memcpy(ret_fd, CMSG_DATA((struct cmsghdr *)in.control), sizeof(*ret_fd));
 	return 0;
 }
 

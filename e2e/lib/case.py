@@ -23,6 +23,7 @@ TOOLS = ("execsnoop", "opensnoop", "tcpconnect")
 def make_keys(folder, *words):
     """A root, a node's key and its certificate in FOLDER; kept when they are there."""
     if not (pathlib.Path(folder) / "node.cert").exists():
+        pathlib.Path(folder).parent.mkdir(parents=True, exist_ok=True)
         _tell([agent.BUILD / "cli/yagura", "keys", "init", folder, "--name", "e2e", *words])
     return pathlib.Path(folder)
 

@@ -51,8 +51,9 @@ struct ygr_policy_diagnostics *ygr_policy_diagnostics_free(struct ygr_policy_dia
 	return NULL;
 }
 
-static void add(struct ygr_policy_diagnostics *diagnostics, bool warning, struct ygr_policy_place place,
-		const char *format, va_list args)
+__attribute__((format(printf, 4, 0))) static void add(struct ygr_policy_diagnostics *diagnostics,
+						      bool warning, struct ygr_policy_place place,
+						      const char *format, va_list args)
 {
 	unsigned *count = warning ? &diagnostics->warnings : &diagnostics->errors;
 	unsigned max = warning ? YGR_POLICY_WARNINGS_MAX : YGR_POLICY_ERRORS_MAX;
@@ -211,7 +212,7 @@ static int by_place(const void *a, const void *b)
 int ygr_policy_diagnostics_write(const struct ygr_policy_diagnostics *diagnostics, struct ygr_buf *out)
 {
 	struct ygr_policy_text text = {.out = out};
-	const struct diagnostic *sorted[YGR_POLICY_ERRORS_MAX + YGR_POLICY_WARNINGS_MAX];
+	const struct diagnostic *sorted[YGR_POLICY_ERRORS_MAX + YGR_POLICY_WARNINGS_MAX] = {NULL};
 
 	for (size_t i = 0; i < diagnostics->count; i++)
 		sorted[i] = &diagnostics->kept[i];
