@@ -113,6 +113,11 @@ def _processes():
     return found
 
 
+def _groups():
+    """Control groups of applications, of whatever agent."""
+    return set(pathlib.Path("/sys/fs/cgroup").glob("**/yagura/*"))
+
+
 def _mounts():
     """FUSE file systems that are mounted here, where no session should ever mount one."""
     lines = pathlib.Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
@@ -139,7 +144,7 @@ class Agent:
         self.ready_seconds = None
         # Uids of its own, so that what it leaves can be told from what other agents run.
         self._uids = (next(Agent._uid_bases), 1024)
-        self._mounts_before = _mounts()
+        self._mounts_before, self._groups_before = _mounts(), _groups()
         self.manifests.mkdir(exist_ok=True)
         for name, text in (manifests or {}).items():
             self.apply(name, text)
@@ -360,8 +365,8 @@ class Agent:
                 if first <= os.stat(f"/proc/{pid}").st_uid < first + count:
                     found.append(f"application {pid}: {words.replace(bytes(1), b' ').decode(errors='replace')}")
         found += [f"mount {mount}" for mount in sorted(_mounts() - self._mounts_before)]
-        groups = [*pathlib.Path("/sys/fs/cgroup").glob("**/yagura/*")]
-        found += [f"control group {group}" for group in groups if any(f"-{vm}-" in group.name for vm in vms)]
+        found += [f"control group {group}" for group in sorted(_groups() - self._groups_before)
+                  if any(vm in group.name for vm in vms)]
         return found
 
     def wait_nothing_left(self, *vms, timeout=15.0):
