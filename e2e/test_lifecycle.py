@@ -156,13 +156,13 @@ class Lifecycle(case.Case):
 
         def lost():
             channel = self.agent_.channel(ONE)
-            return channel.get("reason") == "ChannelLost" and channel
-        channel = self.agent_.wait_for(lost, "ChannelLost", 60.0)
+            # First only the connection is gone; that the device is, is what the next dial finds.
+            return channel.get("reason") == "ChannelLost" and "restart the VM" in channel["message"] and channel
+        channel = self.agent_.wait_for(lost, "ChannelLost with the remedy", 120.0)
         self.assertIn(channel["state"], ("Lost", "Connecting"))
-        self.assertIn("restart the VM", channel["message"])
         self.agent_.wait_for(lambda: all(app["state"] != "Running" for app in self.agent_.apps(ONE).values()),
                              "the applications to be said not to run")
-        self.assertIn("Lost", self.agent_.yagura("vms") + channel["state"])
+        self.assertIn(f"/{channel['state']}", self.agent_.yagura("vms"))
         self.one.destroy()
         self.one.start()
         self.converged(ONE)

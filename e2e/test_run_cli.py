@@ -109,7 +109,7 @@ class Cli(case.Case):
         self.assertEqual(row[:4], [case.NAMESPACE, NAME, "e2e", "Running"])
         self.assertEqual(row[4].split("/")[1], "Connected")
         self.assertEqual(row[5:], [release, "3/3"])
-        self.assertIn(f"bootID: {self.guest_.boot_id()}", self.agent_.yagura("vms", "-o", "yaml"))
+        self.assertIn(f"bootID: {self.guest_.boot_id()}", self.agent_.yagura("vms", "-o", "yaml").replace(chr(34), ""))
 
     def test_status(self):
         row = next(line for line in self.agent_.yagura("status").splitlines() if " base " in line).split()

@@ -145,7 +145,8 @@ static void test_same(void **state)
 	assert_in_range(matched, POLICIES * EVENTS / 10, POLICIES * EVENTS);
 }
 
-static int silent(enum libbpf_print_level level, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static int silent(enum libbpf_print_level level, const char *format,
+							va_list args)
 {
 	return level == LIBBPF_WARN ? vfprintf(stderr, format, args) : 0;
 }
