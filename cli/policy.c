@@ -35,6 +35,8 @@ static int wrong(const char *message, const char *what)
 
 static int write_out(const struct ygr_buf *text, FILE *out)
 {
+	if (text->len == 0)
+		return 0;
 	return fwrite(text->data, 1, text->len, out) == text->len && fflush(out) == 0 ? 0 : EXIT_FAILED;
 }
 

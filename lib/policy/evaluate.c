@@ -75,6 +75,8 @@ static void wrong_object(struct evaluation *evaluation, const struct ygr_policy_
 static void check_object(struct evaluation *evaluation, struct ygr_policy_expr *expr)
 {
 	const struct ygr_policy_operation *operation = evaluation->rule->operation;
+	if (!expr->value)
+		return; /* its error was said when it was read */
 	enum ygr_policy_type type = expr->value->type;
 	bool paths = type == YGR_TYPE_EXE || type == YGR_TYPE_FILE;
 
@@ -131,6 +133,8 @@ static void not_here(struct evaluation *evaluation, const struct ygr_policy_expr
 
 static void check_by(struct evaluation *evaluation, const struct ygr_policy_expr *expr)
 {
+	if (!expr->value)
+		return;
 	enum ygr_policy_type type = expr->value->type;
 	if (type == YGR_TYPE_EXE ||
 	    (expr->condition == YGR_COND_BY &&

@@ -293,7 +293,7 @@ static int take_cases(const struct ygr_field *root, struct ygr_policy_cases *cas
 		r = ygr_field_array(&list, 1, CASES_MAX, &count, error);
 	if (r < 0)
 		return r;
-	cases->cases = calloc(count, sizeof(*cases->cases));
+	cases->cases = calloc(count ? count : 1, sizeof(*cases->cases));
 	if (!cases->cases)
 		return ygr_error_set(error, ENOMEM, "out of memory");
 	for (; cases->count < count && r == 0; cases->count++) {
