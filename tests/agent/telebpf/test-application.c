@@ -22,7 +22,7 @@
 #include "tests/lib/wire/identity-fixture.h"
 
 #define VM          "00000000-0000-0000-0000-000000000007"
-#define DEADLINE_MS 15000
+#define DEADLINE_MS 60000
 
 struct world {
 	struct fixture keys;
@@ -158,15 +158,21 @@ static int start(struct world *world, const struct ygr_application_options *chan
 	return ygr_application_start(world->telebpf, &options, &handlers, &world->application, error);
 }
 
-static void begin_with(struct world *world, const char *session,
-		       const struct ygr_application_options *options)
+/* Starts the application of a world that was made, and perhaps spoilt, before: the dial does not wait for us. */
+static void begin_in(struct world *world, const struct ygr_application_options *options)
 {
 	struct ygr_error error = YGR_ERROR_INIT;
 
-	world_init(world, session);
 	if (start(world, options, &error) < 0)
 		fail_msg("%s", error.message);
 	world->link = ygr_link_close(world->link);
+}
+
+static void begin_with(struct world *world, const char *session,
+		       const struct ygr_application_options *options)
+{
+	world_init(world, session);
+	begin_in(world, options);
 }
 
 static void begin(struct world *world, const char *session)
@@ -410,14 +416,16 @@ static void test_never_runs(void **state)
 	assert_int_equal(ygr_application_exit_status(world.application), -1);
 	finish(&world);
 
-	begin(&world, "exec sleep 60");
+	world_init(&world, "exec sleep 60");
 	world.guest.acts = stranger;
+	begin_in(&world, &(struct ygr_application_options){0});
 	wait_for(&world, &world.ended);
 	assert_string_equal(ygr_application_reason(world.application), "NodeNotTrusted");
 	finish(&world);
 
-	begin(&world, "exec sleep 60");
+	world_init(&world, "exec sleep 60");
 	unlink(fixture_path(&world.keys, "session"));
+	begin_in(&world, &(struct ygr_application_options){0});
 	wait_for(&world, &world.ended);
 	assert_string_equal(ygr_application_reason(world.application), "LaunchFailed");
 	finish(&world);
