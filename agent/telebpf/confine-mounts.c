@@ -301,6 +301,11 @@ static int mount_guest(int fuse_fd, struct ygr_error *error)
 	snprintf(data, sizeof(data), "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", fuse_fd);
 	if (mount("yagura", ROOT GUEST, "fuse.yagura", LOCKED | MS_NOEXEC, data) < 0)
 		return failed(error, "mount the guest's files on", ROOT GUEST);
+	/*
+	 * Our copy must not keep the connection alive: a session that is killed while we wait for its answer
+	 * would leave us waiting for ever, not even to be killed.
+	 */
+	close(fuse_fd);
 	for (const struct ygr_guestfs_bind *bind = ygr_guestfs_binds; bind->path; bind++) {
 		char source[PATH_MAX], target[PATH_MAX];
 		struct stat st;
