@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "tests/agent/telebpf/loopback.h"
+#include "tests/agent/telebpf/shim/loopback.h"
 
 #define CALLS  300000
 #define ROUNDS 5

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "agent/telebpf/cgroup.h"
+#include "agent/telebpf/confine/cgroup.h"
 #include "lib/base/uuid.h"
 #include "lib/wire/transport.h"
 

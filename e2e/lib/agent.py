@@ -162,7 +162,7 @@ class Agent:
             "hvsockRoot": str(vsock.SOCKETS), "listen": "Off", "uidBase": self._uids[0],
             "uidCount": self._uids[1],
             "keys": {"key": str(self.keys / "node.key"), "cert": str(self.keys / "node.cert")},
-            "sessionProgram": str(self.build / "agent/telebpf/yagura-session"),
+            "sessionProgram": str(self.build / "agent/telebpf/session/yagura-session"),
             "shim": str(self.build / "libyagura-shim.so"), **self.config,
             "socket": {"path": str(self.socket), **self.config.get("socket", {})},
         }
@@ -355,7 +355,7 @@ class Agent:
 
     def leftovers(self, *vms):
         """Sessions, applications, mounts, and control groups of applications on VMS that are there, in words."""
-        program = str(self.build / "agent/telebpf/yagura-session").encode()
+        program = str(self.build / "agent/telebpf/session/yagura-session").encode()
         first, count = self._uids
         found = []
         for pid, words in _processes():

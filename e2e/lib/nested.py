@@ -15,7 +15,7 @@ from . import agent, node, vm
 # Of the build folder: what a node has installed, then the tests, which know each other by the paths of the build.
 PROGRAMS = {
     "agent/yagura-agent": "/usr/sbin/yagura-agent",
-    "agent/telebpf/yagura-session": "/usr/lib/yagura/yagura-session",
+    "agent/telebpf/session/yagura-session": "/usr/lib/yagura/yagura-session",
     "libyagura-shim.so": "/usr/lib/yagura/libyagura-shim.so",
     "cli/yagura": "/usr/bin/yagura",
     "e2e/nested/e2e-stranger": "/usr/lib/yagura/stranger",

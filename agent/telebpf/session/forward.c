@@ -1,0 +1,330 @@
+/*
+ * Calls of the application: decoded without descriptors, held against the grant, and sent on byte for byte
+ * as they came. Decoder and guest read the same bytes with the same rules, so what was checked is what is
+ * performed; the guest checks again, with the names that only it knows.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/bpf.h>
+#include <linux/perf_event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "agent/telebpf/session/session.h"
+#include "lib/base/cleanup.h"
+#include "lib/wire/message.h"
+
+#define KEEP_ARENA (1u << 20) /* of the arena; what lies beyond is given back after a call */
+
+/* A call on its way to the guest and back. */
+struct forward {
+	struct ygr_local *local;
+	uint32_t id; /* the process' */
+	uint16_t type, reply_type;
+	uint32_t kind, cmd;
+	uint32_t map;      /* MAP_FREEZE */
+	uint32_t shape[3]; /* MAP_CREATE: type, key and value size */
+	uint32_t length;   /* FILE_READ */
+	bool makes;        /* its answer may bring a new handle */
+	uint64_t sample_type;
+	uint64_t started;
+};
+
+static bool object_of(void *user, uint32_t handle, struct ygr_object *ret_object)
+{
+	const struct ygr_entry *entry = ygr_objects_find(&((struct ygr_session *)user)->objects, handle);
+
+	if (entry)
+		*ret_object = entry->object;
+	return entry != NULL;
+}
+
+/* A sentence that was not said before; there is room for YGR_SESSION_REFUSALS. */
+static bool remember_refusal(struct ygr_session *session, const char *message)
+{
+	uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
+
+	for (const char *c = message; *c; c++)
+		hash = (hash ^ (uint8_t)*c) * 0x100000001b3u;
+	for (uint32_t i = 0; i < session->refusals; i++)
+		if (session->refusal_hashes[i] == hash)
+			return false;
+	if (session->refusals == YGR_SESSION_REFUSALS)
+		return false;
+	session->refusal_hashes[session->refusals++] = hash;
+	return true;
+}
+
+static void report_refusal(struct ygr_session *session, const char *reason, const char *message)
+{
+	session->counters.refused++;
+	if (remember_refusal(session, message))
+		ygr_report_error(&session->report, reason, "%s", message);
+}
+
+void ygr_forward_refused(struct ygr_session *session, const char *message)
+{
+	report_refusal(session, "ForbiddenByOwner", message);
+}
+
+/* The reply to a call that goes no further, in the shape that its plan asks for. 0 or -ENOMEM. */
+static int answer_errno(struct ygr_local *local, uint32_t id, const struct ygr_call_plan *plan, int error)
+{
+	struct ygr_arena out = {.size = sizeof(struct ygr_reply) + YGR_CALL_ATTR_MAX + 64};
+	_cleanup_free_ uint8_t *data = NULL;
+	int r;
+
+	for (uint32_t i = 0; i < plan->segment_count; i++)
+		out.size += 16 + (size_t)plan->segments[i].out_capacity;
+	out.data = data = malloc(out.size);
+	if (!data)
+		return -ENOMEM;
+	r = ygr_call_encode_reply(plan, error, YGR_HANDLE_NONE, &(struct ygr_object){0}, &out);
+	if (r < 0)
+		return -EPROTO;
+	ygr_local_answer(local, YGR_MSG_REPLY, id, out.data, (uint32_t)out.used, -1);
+	return 0;
+}
+
+static void trace(struct ygr_session *session, const struct forward *forward, int64_t result)
+{
+	const struct ygr_command_info *info;
+	const char *call = "bpf", *command = "";
+	char line[160], number[32];
+
+	if (!session->config.trace)
+		return;
+	info = forward->kind == YGR_CALL_BPF ? ygr_command_info((int)forward->cmd) : NULL;
+	if (forward->kind == YGR_CALL_PERF)
+		call = "perf_event_open";
+	else if (forward->kind == YGR_CALL_IOCTL)
+		call = "ioctl";
+	else if (info)
+		command = info->name;
+	snprintf(number, sizeof(number), "%u", forward->cmd);
+	uint64_t us = (ygr_session_now() - forward->started) / 1000;
+	snprintf(line, sizeof(line), "%s(%s%s) = %" PRId64 " <%" PRIu64 ".%06" PRIu64 ">", call,
+		 info ? "BPF_" : "",
+		 info                            ? command
+		 : forward->kind == YGR_CALL_BPF ? number
+						 : "...",
+		 result, us / 1000000, us % 1000000);
+	ygr_report_trace(&session->report, line);
+}
+
+/* Learns from a reply what the new handle is. 0, or -EBADMSG for a guest that contradicts itself. */
+static int learn(struct forward *forward, const struct ygr_reply *reply)
+{
+	struct ygr_local *local = forward->local;
+	struct ygr_session *session = local->session;
+	struct ygr_entry *entry;
+	int r;
+
+	if (forward->kind == YGR_CALL_BPF && forward->cmd == BPF_MAP_FREEZE && reply->result == 0) {
+		entry = ygr_objects_find(&session->objects, forward->map);
+		if (entry)
+			entry->frozen = true;
+	}
+	if (reply->handle == YGR_HANDLE_NONE)
+		return 0;
+	/*
+	 * How much is written into the application's buffers later follows from the shape of a map, so the
+	 * guest may not make it another than the one that was asked for.
+	 */
+	if (!forward->makes ||
+	    (forward->kind == YGR_CALL_BPF && forward->cmd == BPF_MAP_CREATE &&
+	     (reply->object.kind != YGR_OBJECT_MAP || reply->object.map_type != forward->shape[0] ||
+	      reply->object.key_size != forward->shape[1] || reply->object.value_size != forward->shape[2])))
+		return -EBADMSG;
+	r = ygr_objects_add(&session->objects, reply->handle, &reply->object, &entry);
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0)
+		return -EBADMSG;
+	/* The cpus of a map's values are the guest's as it said at first, or lengths would depend on the
+	 * map. */
+	entry->object.possible_cpus = session->config.guest.possible_cpus;
+	entry->sample_type = forward->sample_type;
+	if (!local->process->closed)
+		entry->holders = 1ull << local->process->index;
+	ygr_mapping_release(session, entry); /* if nobody is left who wants it */
+	return 0;
+}
+
+static void call_replied(struct ygr_session *session, struct forward *forward, const struct ygr_frame *frame)
+{
+	struct ygr_reply reply;
+	int r = ygr_reply_parse(frame->payload, frame->length, &reply);
+
+	if (r == 0)
+		r = learn(forward, &reply);
+	if (r == -ENOMEM) {
+		ygr_session_fail(session, "OutOfMemory", "out of memory");
+	} else if (r < 0) {
+		ygr_session_fail(session, "GuestMisbehaved", "a reply of the guest does not fit its call");
+	} else {
+		trace(session, forward, reply.handle ? (int64_t)reply.handle : reply.result);
+		ygr_local_answer(forward->local, YGR_MSG_REPLY, forward->id, frame->payload, frame->length,
+				 -1);
+	}
+}
+
+/* The answer to a read of LENGTH bytes: an errno alone, or as many bytes as its status says, and no more. */
+static bool data_fits(const struct ygr_frame *frame, uint32_t length)
+{
+	struct ygr_status status;
+
+	if (frame->length < sizeof(status))
+		return false;
+	memcpy(&status, frame->payload, sizeof(status));
+	if (status.value < 0)
+		return status.value >= -4095;
+	return status.value <= length && (uint64_t)status.value == frame->length - sizeof(status);
+}
+
+static void replied(void *user, const struct ygr_frame *frame)
+{
+	struct forward *forward = user;
+	struct ygr_session *session = forward->local->session;
+
+	forward->local->process->pending--;
+	if (!frame)
+		; /* the channel is lost, and the application with it */
+	else if (frame->type != forward->reply_type)
+		ygr_session_fail(session, "GuestMisbehaved", "the guest answered message %u with %u",
+				 forward->type, frame->type);
+	else if (frame->type == YGR_MSG_REPLY)
+		call_replied(session, forward, frame);
+	else if (!data_fits(frame, forward->length))
+		ygr_session_fail(session, "GuestMisbehaved",
+				 "the guest sent more than was to be read, or less");
+	else
+		ygr_local_answer(forward->local, frame->type, forward->id, frame->payload, frame->length,
+				 -1);
+	free(forward);
+}
+
+static int send_on(struct ygr_local *local, const struct ygr_frame *frame, const struct forward *what)
+{
+	const struct iovec piece = {(void *)frame->payload, frame->length};
+	struct forward *forward = malloc(sizeof(*forward));
+	int r;
+
+	if (!forward)
+		return -ENOMEM;
+	*forward = *what;
+	forward->local = local;
+	forward->id = frame->id;
+	forward->type = frame->type;
+	forward->started = ygr_session_now();
+	r = ygr_channel_request(local->session->channel, frame->type, &piece, 1, replied, forward);
+	if (r < 0) {
+		free(forward);
+		return r == -EPIPE ? 0 : r;
+	}
+	local->process->pending++;
+	return 0;
+}
+
+static void count(struct ygr_session *session, const struct ygr_call *call)
+{
+	session->counters.calls++;
+	if (call->kind == YGR_CALL_BPF && call->cmd < sizeof(session->calls) / sizeof(*session->calls))
+		session->calls[call->cmd]++;
+	else
+		session->other_calls++;
+}
+
+/* What has to be known when the reply comes. */
+static struct forward note_call(const struct ygr_call_plan *plan)
+{
+	struct forward forward = {
+	    .kind = plan->call.kind,
+	    .cmd = plan->call.cmd,
+	    .reply_type = YGR_MSG_REPLY,
+	    .makes = ygr_call_returns_fd(&plan->call),
+	};
+	const size_t at = sizeof(struct ygr_perf_args) + offsetof(struct perf_event_attr, sample_type);
+
+	if (plan->call.kind == YGR_CALL_PERF && plan->call.attr_size >= at + sizeof(forward.sample_type))
+		memcpy(&forward.sample_type, plan->attr + at, sizeof(forward.sample_type));
+	if (plan->call.kind == YGR_CALL_BPF && plan->call.attr_size >= sizeof(forward.map))
+		memcpy(&forward.map, plan->attr, sizeof(forward.map)); /* map_fd is the first field */
+	if (plan->call.kind == YGR_CALL_BPF && plan->call.attr_size >= sizeof(forward.shape))
+		memcpy(forward.shape, plan->attr,
+		       sizeof(forward.shape)); /* map_type, key_size, value_size */
+	return forward;
+}
+
+/* The arena is reserved once; pages that a large call touched go back. */
+static void arena_done(struct ygr_session *session, const struct ygr_arena *arena)
+{
+	if (arena->used > KEEP_ARENA)
+		madvise(session->arena + KEEP_ARENA, YGR_SESSION_ARENA - KEEP_ARENA, MADV_DONTNEED);
+}
+
+int ygr_forward_call(struct ygr_local *local, const struct ygr_frame *frame)
+{
+	static struct ygr_call_plan plan; /* large; one thread */
+	struct ygr_session *session = local->session;
+	const struct ygr_call_host host = {.object_of = object_of, .user = session};
+	struct ygr_arena arena = {.data = session->arena, .size = YGR_SESSION_ARENA};
+	struct ygr_error error = YGR_ERROR_INIT;
+	struct forward forward = {};
+	int r = ygr_call_decode(&host, frame->payload, frame->length, &arena, &plan);
+
+	if (r == 0) {
+		r = ygr_grant_check_call(session->grant, "the catalogue entry", &plan,
+					 &(struct ygr_grant_names){0}, &error);
+		if (r < 0)
+			report_refusal(session, "ForbiddenByCatalogue", error.message);
+		forward = note_call(&plan);
+		if (r == 0 && session->objects.count >= session->objects.max &&
+		    ygr_call_returns_fd(&plan.call))
+			r = -EMFILE;
+	} else if (r != -EBADF) {
+		return r; /* the shim's encoder makes nothing of the kind */
+	}
+	if (r < 0)
+		r = answer_errno(local, frame->id, &plan, r) < 0 ? -ENOMEM : 1;
+	arena_done(session, &arena);
+	if (r)
+		return r < 0 ? r : 0;
+	r = send_on(local, frame, &forward);
+	if (r == 0)
+		count(session, &plan.call);
+	return r;
+}
+
+/* What an application reads by itself: iterators, counters of perf events, and what fdinfo says of anything. */
+static bool readable(const struct ygr_entry *entry, const struct ygr_file_io *io)
+{
+	if (io->length > YGR_FILE_IO_MAX)
+		return false;
+	if (io->offset == YGR_FILE_FDINFO)
+		return true;
+	return io->offset == YGR_FILE_SEQUENTIAL &&
+	       (entry->object.kind == YGR_OBJECT_ITER || entry->object.kind == YGR_OBJECT_PERF);
+}
+
+int ygr_forward_read(struct ygr_local *local, const struct ygr_frame *frame)
+{
+	struct forward forward = {.reply_type = YGR_MSG_FILE_DATA};
+	const struct ygr_entry *entry;
+	struct ygr_file_io io;
+
+	if (frame->length != sizeof(io))
+		return -EPROTO;
+	memcpy(&io, frame->payload, sizeof(io));
+	forward.length = io.length;
+	entry = ygr_objects_find(&local->session->objects, io.handle);
+	if (!entry || !readable(entry, &io)) {
+		const struct ygr_status status = {.value = entry ? -EINVAL : -EBADF};
+
+		ygr_local_answer(local, YGR_MSG_FILE_DATA, frame->id, &status, sizeof(status), -1);
+		return 0;
+	}
+	return send_on(local, frame, &forward);
+}

@@ -1,0 +1,82 @@
+#include "agent/telebpf/session/welcome.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A string of OBJECT into a field of struct utsname; without control characters. */
+static void copy_name(char out[65], const json_t *object, const char *key, const char *otherwise)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	snprintf(out, 65, "%s", text ? text : otherwise);
+	for (char *c = out; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = '?';
+}
+
+/* How many CPUs a list like "0-3,8" names at most: its highest number and one. 0 when it is no list. */
+static uint32_t cpus_of_list(const char *list)
+{
+	unsigned long highest = 0;
+
+	while (*list) {
+		char *end;
+		unsigned long number = strtoul(list, &end, 10);
+
+		if (end == list || number >= YGR_WELCOME_CPUS_MAX)
+			return 0;
+		if (number > highest)
+			highest = number;
+		if (*end == ',' || *end == '-')
+			end++;
+		else if (*end && *end != '\n')
+			return 0;
+		else if (*end)
+			break;
+		list = end;
+	}
+	return (uint32_t)highest + 1;
+}
+
+static uint32_t possible_cpus(const json_t *json)
+{
+	const json_t *possible = json_object_get(json_object_get(json, "cpus"), "possible");
+	uint32_t count = 0;
+
+	if (json_is_string(possible))
+		count = cpus_of_list(json_string_value(possible));
+	else if (json_is_integer(possible) && json_integer_value(possible) <= YGR_WELCOME_CPUS_MAX)
+		count = json_integer_value(possible) > 0 ? (uint32_t)json_integer_value(possible) : 0;
+	return count ? count : 1;
+}
+
+static bool clock_at(const json_t *clock, const char *key, int64_t *ret)
+{
+	const json_t *value = json_object_get(clock, key);
+
+	/* Up to 100 years, so that no sum with an offset overflows. */
+	if (!json_is_integer(value) || json_integer_value(value) < 0 ||
+	    json_integer_value(value) > 100ll * 366 * 86400 * 1000000000)
+		return false;
+	*ret = json_integer_value(value);
+	return true;
+}
+
+void ygr_welcome_read(struct ygr_welcome *welcome, const json_t *json)
+{
+	const json_t *clock = json_object_get(json, "clock");
+	struct ygr_local_welcome *local = &welcome->local;
+
+	*welcome = (struct ygr_welcome){.possible_cpus = possible_cpus(json)};
+	local->possible_cpus = welcome->possible_cpus;
+	copy_name(local->uname.sysname, json, "sysname", "Linux");
+	copy_name(local->uname.nodename, json, "nodename", "guest");
+	copy_name(local->uname.release, json, "release", "0.0.0");
+	copy_name(local->uname.version, json, "version", "#1");
+	copy_name(local->uname.machine, json, "machine", "x86_64");
+	copy_name(local->uname.domainname, json, "domainname", "(none)");
+	memcpy(welcome->hostname, local->uname.nodename, sizeof(welcome->hostname));
+	welcome->has_clock = clock_at(clock, "monotonic", &welcome->monotonic_ns) &&
+			     clock_at(clock, "boottime", &welcome->boottime_ns);
+}

@@ -1,0 +1,213 @@
+/*
+ * The whole of yagura-session with a real yagura-guest, which performs the calls in this machine's own
+ * kernel, a real shim and real applications, over a UNIX socket. There is no guest RAM here, so rings
+ * stream.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/agent/telebpf/session/session-world.h"
+
+static void begin(struct world *world, struct run *run, const char *owner, const char *executable,
+		  const char *helpers)
+{
+	json_t *welcome;
+	int fd;
+
+	if (geteuid() != 0) {
+		print_message("bpf(2) and namespaces want root: skipped\n");
+		skip();
+	}
+	session_world_init(world, owner);
+	fd = session_dial(world, &welcome);
+	session_run(run, fd, -1, session_config(world, executable, helpers, welcome));
+}
+
+static void end(struct world *world, struct run *run)
+{
+	session_run_deinit(run);
+	session_world_deinit(world);
+}
+
+static void test_rings(void **state)
+{
+	struct world world;
+	struct run run;
+
+	(void)state;
+	begin(&world, &run, "", YGR_SUBJECT_RINGS, "*");
+	assert_int_equal(session_finish(&run), 0);
+	assert_non_null(strstr(run.text, "rings ok: 300 and 300 records\n"));
+	assert_int_equal(session_number(session_event(&run, "exited"), "code"), 0);
+	assert_string_equal(session_word(session_event(&run, "started"), "delivery"), "Stream");
+	assert_int_equal(session_number(session_event(&run, "counters"), "ringRecords"), 600);
+	assert_int_equal(session_number(session_event(&run, "counters"), "ringInvalid"), 0);
+	assert_int_equal(session_number(session_event(&run, "counters"), "refused"), 0);
+	end(&world, &run);
+}
+
+static void test_catalogue_refuses(void **state)
+{
+	struct world world;
+	struct run run;
+
+	(void)state;
+	begin(&world, &run, "", YGR_SUBJECT_RINGS, "map_lookup_elem");
+	session_finish(&run);
+	assert_string_equal(session_word(session_event(&run, "error"), "reason"), "ForbiddenByCatalogue");
+	assert_true(session_number(session_event(&run, "counters"), "refused") > 0);
+	assert_true(session_number(session_event(&run, "exited"), "code") != 0);
+	end(&world, &run);
+}
+
+static void test_owner_refuses(void **state)
+{
+	struct world world;
+	struct run run;
+
+	(void)state;
+	begin(&world, &run, "sessions:\n  allow:\n    helpers: [map_lookup_elem]\n", YGR_SUBJECT_RINGS, "*");
+	session_finish(&run);
+	assert_string_equal(session_word(session_event(&run, "error"), "reason"), "ForbiddenByOwner");
+	assert_non_null(strstr(session_word(session_event(&run, "error"), "message"), "helper"));
+	end(&world, &run);
+}
+
+/* A grant for another machine is refused before anything is started. */
+static void test_refused_session(void **state)
+{
+	struct world world;
+	struct run run;
+	json_t *welcome, *config;
+	int fd;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	session_world_init(&world, "");
+	fd = session_dial(&world, &welcome);
+	config = session_config(&world, YGR_SUBJECT_RINGS, "*", welcome);
+	json_object_set_new(config, "grantSignature", session_base64(world.keys.root, 32));
+	session_run(&run, fd, -1, config);
+	assert_int_not_equal(session_finish(&run), 0);
+	assert_string_equal(session_word(session_event(&run, "error"), "reason"), "ProtocolError");
+	session_run_deinit(&run);
+
+	fd = session_dial(&world, &welcome);
+	config = session_config(&world, YGR_SUBJECT_RINGS, "*", welcome);
+	json_object_set_new(config, "grantSignature", session_base64((uint8_t[64]){1, 2, 3}, 64));
+	session_run(&run, fd, -1, config);
+	assert_int_not_equal(session_finish(&run), 0);
+	assert_string_equal(session_word(session_event(&run, "error"), "reason"), "ForbiddenByCatalogue");
+	assert_null(session_event(&run, "started"));
+	end(&world, &run);
+}
+
+static void test_executable_changed(void **state)
+{
+	struct world world;
+	struct run run;
+	json_t *welcome, *config;
+	int fd;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	session_world_init(&world, "");
+	fd = session_dial(&world, &welcome);
+	config = session_config(&world, YGR_SUBJECT_RINGS, "*", welcome);
+	json_object_set_new(config, "sha256",
+			    json_string("1111111111111111111111111111111111111111111111111111111111111111"));
+	session_run(&run, fd, -1, config);
+	session_finish(&run);
+	assert_string_equal(session_word(session_event(&run, "error"), "reason"), "ExecutableChanged");
+	assert_null(session_event(&run, "started"));
+	end(&world, &run);
+}
+
+static void begin_sleep(struct world *world, struct run *run)
+{
+	json_t *welcome, *config;
+	int fd;
+
+	if (geteuid() != 0)
+		skip();
+	session_world_init(world, "");
+	fd = session_dial(world, &welcome);
+	config = session_config(world, "/bin/sleep", "*", welcome);
+	json_object_set_new(config, "argv", json_pack("[s, s]", "sleep", "600"));
+	session_run(run, fd, -1, config);
+	session_wait(run, "started");
+}
+
+static void test_lost(void **state)
+{
+	struct world world;
+	struct run run;
+
+	(void)state;
+	begin_sleep(&world, &run);
+	session_stop_guest(&world);
+	session_finish(&run);
+	assert_string_equal(session_word(session_event(&run, "error"), "reason"), "ChannelLost");
+	assert_int_equal(session_number(session_event(&run, "exited"), "signal"), SIGKILL);
+	end(&world, &run);
+}
+
+static void test_stop(void **state)
+{
+	struct world world;
+	struct run run;
+
+	(void)state;
+	begin_sleep(&world, &run);
+	assert_string_equal(session_word(session_event(&run, "started"), "mechanism"), "Rewrite");
+	assert_int_equal(write(run.control, "{\"do\":\"stop\"}\n", 14), 14);
+	assert_int_equal(session_finish(&run), 0);
+	assert_int_equal(session_number(session_event(&run, "exited"), "signal"), SIGINT);
+	end(&world, &run);
+}
+
+/* The agent's death ends the application. */
+static void test_agent_gone(void **state)
+{
+	struct world world;
+	struct run run;
+	pid_t application;
+	int status;
+
+	(void)state;
+	begin_sleep(&world, &run);
+	application = (pid_t)session_number(session_event(&run, "started"), "pid");
+	assert_int_equal(kill(application, 0), 0);
+	shutdown(run.control, SHUT_RDWR);
+	assert_int_equal(waitpid(run.pid, &status, 0), run.pid);
+	for (int i = 0; i < 500 && kill(application, 0) == 0; i++)
+		usleep(10000);
+	assert_int_equal(kill(application, 0), -1);
+	end(&world, &run);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_rings),
+	    cmocka_unit_test(test_catalogue_refuses),
+	    cmocka_unit_test(test_owner_refuses),
+	    cmocka_unit_test(test_refused_session),
+	    cmocka_unit_test(test_executable_changed),
+	    cmocka_unit_test(test_lost),
+	    cmocka_unit_test(test_stop),
+	    cmocka_unit_test(test_agent_gone),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
