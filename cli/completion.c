@@ -11,6 +11,7 @@ static const char bash[] =
     "	case $prev in\n"
     "	-o|--output) COMPREPLY=($(compgen -W 'table json yaml' -- \"$cur\")); return ;;\n"
     "	-d|--delivery) COMPREPLY=($(compgen -W 'Auto Copied Stream Shared' -- \"$cur\")); return ;;\n"
+    "	-w|--wake) COMPREPLY=($(compgen -W 'Adaptive Notify' -- \"$cur\")); return ;;\n"
     "	-s|--socket) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n"
     "	run|--vm) COMPREPLY=($(compgen -W \"$(yagura vms 2>/dev/null | awk 'NR>1{print $2}')\" -- "
     "\"$cur\")); return ;;\n"
@@ -25,7 +26,7 @@ static const char bash[] =
     "	else\n"
     "		COMPREPLY=($(compgen -W '--help --namespace --output --socket --follow --recent --vm "
     "--monitor --app "
-    "--delivery --trace --explain' -- \"$cur\"))\n"
+    "--delivery --wake --trace --explain' -- \"$cur\"))\n"
     "	fi\n"
     "}\n"
     "complete -F _yagura yagura\n";
@@ -44,7 +45,8 @@ static const char fish[] =
     "complete -c yagura -l vm -n '__fish_seen_subcommand_from events' -xa \"(yagura vms 2>/dev/null | awk "
     "'NR>1{print $2}')\"\n"
     "complete -c yagura -s d -l delivery -n '__fish_seen_subcommand_from run' -xa 'Auto Copied Stream "
-    "Shared'\n";
+    "Shared'\n"
+    "complete -c yagura -s w -l wake -n '__fish_seen_subcommand_from run' -xa 'Adaptive Notify'\n";
 
 int ygr_command_completion(int argc, char **argv)
 {

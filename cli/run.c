@@ -19,6 +19,9 @@ static const char help[] =
     "application. The exit status is the application's, or 128 plus the signal that ended it.\n\n"
     "Options:\n"
     "  -d, --delivery MODE   Auto (default), Copied, Stream or Shared\n"
+    "  -w, --wake MODE       how new records are noticed: Adaptive polls, Notify waits for the guest's "
+    "word;\n"
+    "                        unless given, what the catalogue says, or Adaptive\n"
     "      --trace           also show the forwarded calls, as strace would\n"
     "      --explain         at the end: how calls were hooked and what was forwarded\n" YGR_COMMON_HELP "\n"
     "Examples:\n"
@@ -88,15 +91,15 @@ static bool on_interrupt(void *user, int signal_number)
 	return true;
 }
 
-static json_t *request_of(const char *vm, const char *namespace_, const char *delivery, bool trace,
-			  bool explain, int argc, char **argv)
+static json_t *request_of(const char *vm, const char *namespace_, const char *delivery, const char *wake,
+			  bool trace, bool explain, int argc, char **argv)
 {
 	json_t *args = json_array();
 	for (int i = 1; i < argc; i++)
 		json_array_append_new(args, json_string(argv[i]));
-	return json_pack("{s:s, s:s?, s:s, s:o, s:s, s:b, s:b}", "vm", vm, "namespace", namespace_,
-			 "program", argv[0], "args", args, "delivery", delivery, "trace", trace, "explain",
-			 explain);
+	return json_pack("{s:s, s:s?, s:s, s:o, s:s, s:s*, s:b, s:b}", "vm", vm, "namespace", namespace_,
+			 "program", argv[0], "args", args, "delivery", delivery, "wake", wake, "trace",
+			 trace, "explain", explain);
 }
 
 static int run(const struct ygr_options *options, json_t *request)
@@ -123,18 +126,22 @@ int ygr_command_run(int argc, char **argv)
 {
 	static const struct option longs[] = {YGR_COMMON_LONG,
 					      {"delivery", required_argument, NULL, 'd'},
+					      {"wake", required_argument, NULL, 'w'},
 					      {"trace", no_argument, NULL, OPT_TRACE},
 					      {"explain", no_argument, NULL, OPT_EXPLAIN},
 					      {0}};
 	struct ygr_options options = {0};
-	const char *delivery = "Auto";
+	const char *delivery = "Auto", *wake = NULL;
 	bool bad = false, trace = false, explain = false;
-	for (int c; (c = getopt_long(argc, argv, "+" YGR_COMMON_SHORT "d:", longs, NULL)) != -1;)
+	for (int c; (c = getopt_long(argc, argv, "+" YGR_COMMON_SHORT "d:w:", longs, NULL)) != -1;)
 		switch (c) {
 		case 'h':
 			return fputs(help, stdout) < 0;
 		case 'd':
 			delivery = optarg;
+			break;
+		case 'w':
+			wake = optarg;
 			break;
 		case OPT_TRACE:
 			trace = true;
@@ -163,7 +170,7 @@ int ygr_command_run(int argc, char **argv)
 		vm = slash + 1;
 	}
 	json_t *request =
-	    request_of(vm, options.namespace_, delivery, trace, explain, argc - optind, argv + optind);
+	    request_of(vm, options.namespace_, delivery, wake, trace, explain, argc - optind, argv + optind);
 	int status = run(&options, request);
 	json_decref(request);
 	return status;

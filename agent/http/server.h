@@ -4,7 +4,7 @@
  *
  *   GET  /v1/vms /v1/monitors                the current snapshot's documents, as JSON lists of objects
  *   GET  /v1/events?follow=1&vm=&namespace=&monitor=&app=&recent=N   NDJSON, chunked
- *   POST /v1/run          {"vm","program","args"[],"delivery","trace","explain"} -> NDJSON, chunked:
+ *   POST /v1/run          {"vm","program","args"[],"delivery","wake","trace","explain"} -> NDJSON, chunked:
  *                         {"id"}, then {"stream","data"} ..., last {"exit"} or {"signal"} or
  * {"error","reason"} POST /v1/run/ID/signal {"signal":2}
  */

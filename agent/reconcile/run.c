@@ -188,6 +188,17 @@ static void collect_args(const json_t *list, char *args[RUN_ARGS_MAX + 1])
 	args[n] = NULL;
 }
 
+/* The word itself, or NULL: the request may go before the application does. */
+static const char *wake_of(const json_t *request)
+{
+	const char *asked = json_string_value(json_object_get(request, "wake"));
+
+	for (const char *const *word = ygr_wake_words; asked && *word; word++)
+		if (strcmp(asked, *word) == 0)
+			return *word;
+	return NULL;
+}
+
 static int start(struct run *run, const json_t *request, struct ygr_error *error)
 {
 	const char *program = json_string_value(json_object_get(request, "program"));
@@ -207,6 +218,7 @@ static int start(struct run *run, const json_t *request, struct ygr_error *error
 	    .adhoc = program[0] == '/',
 	    .args = args,
 	    .delivery = delivery ? delivery : "Auto",
+	    .wake = wake_of(request),
 	    .memory = RUN_MEMORY,
 	    .cpu_milli = 1000,
 	    .events_per_second = UINT32_MAX,
@@ -337,8 +349,8 @@ static int post(struct ygr_runs *runs, struct mail *mail)
 
 static int check_request(const json_t *request, bool root, struct ygr_error *error)
 {
-	static const char *const known[] = {"vm",       "namespace", "program", "args",
-					    "delivery", "trace",     "explain", NULL};
+	static const char *const known[] = {"vm",   "namespace", "program", "args", "delivery",
+					    "wake", "trace",     "explain", NULL};
 	struct ygr_doc *doc = ygr_doc_new_json("request", (json_t *)request);
 	const char *program = NULL, *vm;
 	struct ygr_field field;
@@ -369,6 +381,8 @@ static int check_request(const json_t *request, bool root, struct ygr_error *err
 	ygr_strings_free(args, count);
 	if (r == 0 && ygr_field_member(&top, "delivery", &field))
 		r = ygr_field_enum(&field, ygr_app_delivery_words, &word, error);
+	if (r == 0 && ygr_field_member(&top, "wake", &field))
+		r = ygr_field_enum(&field, ygr_wake_words, &word, error);
 	if (r == 0 && ygr_field_member(&top, "trace", &field))
 		r = ygr_field_bool(&field, &flag, error);
 	if (r == 0 && ygr_field_member(&top, "explain", &field))

@@ -96,6 +96,8 @@ static int find_program(struct ygr_application *a, struct ygr_error *error)
 	const struct ygr_application_options *options = &a->options;
 	const char *nearest;
 	if (options->adhoc) {
+		if (!options->wake)
+			a->options.wake = ygr_wake_words[0];
 		a->executable = strdup(options->program);
 		return a->executable ? 0 : ygr_error_set(error, ENOMEM, "out of memory");
 	}
@@ -104,6 +106,8 @@ static int find_program(struct ygr_application *a, struct ygr_error *error)
 		return ygr_error_set(error, ENOENT, "no program \"%s\" in this node's catalogue%s%s%s",
 				     options->program, nearest ? "; did you mean \"" : "",
 				     nearest ? nearest : "", nearest ? "\"?" : "");
+	if (!options->wake)
+		a->options.wake = ygr_catalogue_wake(a->entry);
 	a->executable = strdup(ygr_catalogue_executable(a->entry));
 	if (!a->executable)
 		return ygr_error_set(error, ENOMEM, "out of memory");

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/telebpf/telebpf.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/decode.h"
 #include "lib/base/hex.h"
@@ -35,6 +36,7 @@ struct ygr_catalogue_entry {
 	char **args; /* patterns */
 	size_t arg_count;
 	bool header;
+	int wake;      /* in ygr_wake_words */
 	json_t *grant; /* the lists, common ones merged in */
 
 	pthread_mutex_t lock; /* the hash */
@@ -46,6 +48,8 @@ struct ygr_catalogue {
 	struct ygr_catalogue_entry *first;
 	size_t count;
 };
+
+const char *const ygr_wake_words[] = {"Adaptive", "Notify", NULL};
 
 static const char *const grant_lists[] = {"programTypes", "attach", "helpers", "kfuncs", NULL};
 static const char *const file_lists[] = {"read", "write", NULL};
@@ -196,7 +200,7 @@ static int decode_entry(const struct ygr_field *field, const json_t *common,
 {
 	static const char *const known[] = {"name",         "executable", "sha256",  "args",   "columns",
 					    "programTypes", "attach",     "helpers", "kfuncs", "files",
-					    "limits",       "ids",        NULL};
+					    "limits",       "ids",        "wake",    NULL};
 	struct ygr_field member;
 	int r = ygr_field_object(field, known, error);
 	if (r == 0)
@@ -216,6 +220,8 @@ static int decode_entry(const struct ygr_field *field, const json_t *common,
 				      error);
 	if (r == 0 && ygr_field_member(field, "columns", &member))
 		r = decode_columns(&member, entry, error);
+	if (r == 0 && ygr_field_member(field, "wake", &member))
+		r = ygr_field_enum(&member, ygr_wake_words, &entry->wake, error);
 	if (r < 0)
 		return r;
 
@@ -329,6 +335,11 @@ const struct ygr_catalogue_entry *ygr_catalogue_find(const struct ygr_catalogue 
 const char *ygr_catalogue_executable(const struct ygr_catalogue_entry *entry)
 {
 	return entry->executable;
+}
+
+const char *ygr_catalogue_wake(const struct ygr_catalogue_entry *entry)
+{
+	return ygr_wake_words[entry->wake];
 }
 
 bool ygr_catalogue_has_header(const struct ygr_catalogue_entry *entry)

@@ -30,6 +30,9 @@ const char *ygr_catalogue_executable(const struct ygr_catalogue_entry *entry);
 /* Does the first line of output name the columns of the others? */
 bool ygr_catalogue_has_header(const struct ygr_catalogue_entry *entry);
 
+/* How its sessions learn of new records: a word of ygr_wake_words (telebpf.h). Static. */
+const char *ygr_catalogue_wake(const struct ygr_catalogue_entry *entry);
+
 /* Are these arguments allowed? 0, or -EPERM with the one that is not. */
 int ygr_catalogue_check_args(const struct ygr_catalogue_entry *entry, char *const *args,
 			     struct ygr_error *error);

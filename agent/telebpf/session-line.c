@@ -91,7 +91,7 @@ char *ygr_session_line(const struct ygr_telebpf *telebpf, const struct ygr_appli
 		      "uid", (json_int_t)uid, "gid", (json_int_t)uid);
 	json_t *rest =
 	    json_pack("{s:s, s:s, s:i, s:{s:I, s:I, s:i}, s:s, s:s, s:s, s:s, s:O, s:o, s:b, s:b}",
-		      "delivery", delivery, "wake", "Adaptive", "spinMicroseconds", SPIN_US, "limits",
+		      "delivery", delivery, "wake", options->wake, "spinMicroseconds", SPIN_US, "limits",
 		      "memory", (json_int_t)options->memory, "cpuMilli", (json_int_t)options->cpu_milli,
 		      "pids", PIDS_LIMIT, "cgroup", cgroup, "grant", grant->text, "grantCert",
 		      grant->certificate, "grantSignature", grant->signature, "welcome", welcome, "ram",

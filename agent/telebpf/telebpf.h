@@ -87,6 +87,13 @@ const json_t *ygr_link_welcome(const struct ygr_link *link);
 /* Applications. */
 
 /* As in ygr_ram_region of the inventory. */
+/*
+ * How a session learns that a ring has new records: "Adaptive" looks at the producer position, often while
+ * records come and ever less when they do not; "Notify" sleeps until the guest says so, which costs one way
+ * through the channel for each burst and next to no processor time. NULL-terminated; the first is the default.
+ */
+extern const char *const ygr_wake_words[];
+
 struct ygr_application_ram {
 	uint64_t gpa, size, offset;
 };
@@ -101,7 +108,9 @@ struct ygr_application_options {
 	bool adhoc;
 	char *const *args;    /* without argv[0], NULL-terminated */
 	const char *delivery; /* "Auto", "Copied", "Stream", "Shared" */
-	uint64_t memory;      /* bytes */
+	const char
+	    *wake;       /* of ygr_wake_words; NULL: the catalogue's, for an ad-hoc run the first. Static. */
+	uint64_t memory; /* bytes */
 	uint32_t cpu_milli;
 	uint32_t events_per_second;
 	bool trace, explain;

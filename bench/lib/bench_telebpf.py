@@ -4,25 +4,26 @@ from bench.lib.guest import Pair, program
 
 RATE, LOSS_RATE = 1000, 20000  # events a second: for latency, for losses
 PARTS = ("latency", "throughput", "calls", "losses")
-# (name of the row, how the application runs, its arguments)
-MODES = [("ring, guest", None, []), ("ring, Auto", "Auto", []), ("ring, Copied", "Copied", []), ("ring, Shared", "Shared", []),
-         ("ring, Stream", "Stream", []), ("perf, guest", None, ["--perf"]), ("perf, Copied", "Copied", ["--perf"]),
-         ("perf, Stream", "Stream", ["--perf"])]
+# (name of the row, options of `yagura run` or None for in the guest, the application's arguments)
+MODES = [("ring, guest", None, []), ("ring, Auto", ["-d", "Auto"], []), ("ring, Copied", ["-d", "Copied"], []),
+         ("ring, Shared", ["-d", "Shared"], []), ("ring, Notify", ["-d", "Copied", "-w", "Notify"], []),
+         ("ring, Stream", ["-d", "Stream"], []), ("perf, guest", None, ["--perf"]), ("perf, Copied", ["-d", "Copied"], ["--perf"]),
+         ("perf, Notify", ["-d", "Copied", "-w", "Notify"], ["--perf"]), ("perf, Stream", ["-d", "Stream"], ["--perf"])]
 LOSS_MODES = [mode for mode in MODES if mode[0] in ("ring, guest", "ring, Copied", "perf, guest", "perf, Copied")]
-RATE_MODES = [mode for mode in MODES if mode[0] in ("ring, guest", "ring, Copied", "ring, Stream")]
+RATE_MODES = [mode for mode in MODES if mode[0] in ("ring, guest", "ring, Copied", "ring, Notify", "ring, Stream")]
 
 
 class Round:
     """One run of the application with COUNT ticks at RATE (0: as fast as it goes)."""
 
     def __init__(self, pair, mode, count, rate):
-        _, delivery, flags = mode
+        _, how, flags = mode
         seconds = (count // rate if rate else 60) + 30
         words = [program(pair.build, "ticks"), *flags, count, seconds]
         distance = None
-        if delivery:
+        if how:
             distance = pair.clock_distance()
-            self.result, measured = pair.on_node(delivery, words, lambda: self.produce(pair, count, rate), seconds + 30)
+            self.result, measured = pair.on_node(how, words, lambda: self.produce(pair, count, rate), seconds + 30)
         else:
             self.result, measured = pair.in_guest(" ".join(map(str, words)), lambda: self.produce(pair, count, rate), seconds + 30)
         self.produce_ns, self.cpu = measured
@@ -107,7 +108,7 @@ def calls(pair, options):
     for _ in range(3):
         samples = pair.round_trips(count)
         trips.append((samples[count // 2], samples[count * 99 // 100]))
-        found = pair.application_json("Auto", words)
+        found = pair.application_json(words)
         forwarded.append((found["p50_ns"], found["p99_ns"]))
         found = pair.guest_json(words)
         inside.append((found["p50_ns"], found["p99_ns"]))

@@ -112,15 +112,15 @@ class Pair:
         out = self.guest.run("until grep -q '^end' /run/app; do sleep 0.2; done; cat /run/app", timeout=timeout, check=True).out
         return parse(out), result
 
-    def on_node(self, delivery, words, then, timeout):
-        """The same through TeleBPF."""
-        with subprocess.Popen([self.build / "cli/yagura", "run", "-d", delivery, self.guest.name, "--", *map(str, words)],
+    def on_node(self, how, words, then, timeout):
+        """The same through TeleBPF, with the options HOW of `yagura run`."""
+        with subprocess.Popen([self.build / "cli/yagura", "run", *how, self.guest.name, "--", *map(str, words)],
                               env={**os.environ, "YAGURA_SOCKET": str(self.agent.socket)}, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
             try:
                 first = running.stdout.readline() if select.select([running.stdout], [], [], READY)[0] else ""
                 if "ready" not in first:
-                    raise BenchError(f"{delivery}: the application said {first.strip()!r} instead of ready")
+                    raise BenchError(f"{' '.join(how)}: the application said {first.strip()!r} instead of ready")
                 self.favour(process.descendants(self.agent.process.pid))
                 result = then()
                 out, _ = running.communicate(timeout=timeout)
@@ -129,9 +129,9 @@ class Pair:
                     running.terminate()
         return parse(out), result
 
-    def application_json(self, delivery, words):
+    def application_json(self, words):
         """What an application that needs nobody prints, run on the node."""
-        return parse(self.agent.yagura("run", "-d", delivery, self.guest.name, "--", *map(str, words), timeout=120))
+        return parse(self.agent.yagura("run", self.guest.name, "--", *map(str, words), timeout=120))
 
     def guest_json(self, words):
         return parse(self.guest.run(" ".join(map(str, words)), timeout=120, check=True).out)

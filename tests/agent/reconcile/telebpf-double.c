@@ -84,6 +84,8 @@ void double_link_state(const char *name, enum ygr_link_state state)
 		}
 }
 
+const char *const ygr_wake_words[] = {"Adaptive", "Notify", NULL};
+
 int ygr_application_start(struct ygr_telebpf *telebpf, const struct ygr_application_options *options,
 			  const struct ygr_application_handlers *handlers, struct ygr_application **ret,
 			  struct ygr_error *error)

@@ -41,6 +41,7 @@ static void merges_what_is_common(void **state)
 			   "  executable: /bin/true\n"
 			   "  args: [\"-x\", \"[0-9]*\"]\n"
 			   "  columns: {header: true}\n"
+			   "  wake: Notify\n"
 			   "  programTypes: [kprobe]\n"
 			   "  attach: [\"kprobe:tcp_v4_connect\"]\n",
 		      &catalogue, &error) < 0)
@@ -52,6 +53,7 @@ static void merges_what_is_common(void **state)
 	const struct ygr_catalogue_entry *entry = ygr_catalogue_find(catalogue, "one", NULL);
 	assert_non_null(entry);
 	assert_true(ygr_catalogue_has_header(entry));
+	assert_string_equal(ygr_catalogue_wake(entry), "Notify");
 	assert_int_equal(ygr_catalogue_check_args(entry, (char *[]){"-x", "12", NULL}, &error), 0);
 	assert_int_equal(ygr_catalogue_check_args(entry, (char *[]){"-x", "--evil", NULL}, &error), -EPERM);
 	assert_non_null(strstr(error.message, "--evil"));
@@ -107,6 +109,7 @@ static void says_what_is_wrong(void **state)
 	     "bpf_nonsense"},
 	    {HEAD "programs:\n- {name: a, executable: /bin/true}\n- {name: a, executable: /bin/true}\n",
 	     "already"},
+	    {HEAD "programs:\n- {name: a, executable: /bin/true, wake: Never}\n", "Adaptive"},
 	    {HEAD "programs: 7\n", "programs"},
 	    {"", ""},
 	};
