@@ -309,3 +309,26 @@ void ygr_meta_deinit(struct ygr_meta *meta)
 	ygr_labels_deinit(&meta->labels);
 	*meta = (struct ygr_meta){0};
 }
+
+static int expect_word(const struct ygr_field *root, const char *key, const char *word,
+		       struct ygr_error *error)
+{
+	const char *words[] = {word, NULL};
+	struct ygr_field field;
+	int ignored, r = ygr_field_require(root, key, &field, error);
+
+	return r < 0 ? r : ygr_field_enum(&field, words, &ignored, error);
+}
+
+int ygr_meta_decode_head(const struct ygr_field *root, const char *kind, struct ygr_meta *ret,
+			 struct ygr_error *error)
+{
+	static const char *const known[] = {"apiVersion", "kind", "metadata", "spec", "status", NULL};
+	int r = ygr_field_object(root, known, error);
+
+	if (r == 0)
+		r = expect_word(root, "apiVersion", YGR_API_VERSION, error);
+	if (r == 0)
+		r = expect_word(root, "kind", kind, error);
+	return r < 0 ? r : ygr_meta_decode(root, ret, error);
+}

@@ -58,6 +58,9 @@ struct ygr_identity_hint {
 };
 void ygr_meta_peek(const struct ygr_doc *doc, struct ygr_identity_hint *ret);
 
+/* The head of a resource of KIND: known members, apiVersion, kind, and metadata as below. */
+int ygr_meta_decode_head(const struct ygr_field *root, const char *kind, struct ygr_meta *ret,
+			 struct ygr_error *error);
 /* Decodes `metadata` of the resource whose root is ROOT. On error META holds nothing. */
 int ygr_meta_decode(const struct ygr_field *root, struct ygr_meta *ret, struct ygr_error *error);
 void ygr_meta_deinit(struct ygr_meta *meta);

@@ -145,28 +145,11 @@ static int decode_spec(const struct ygr_field *spec, struct ygr_monitor *monitor
 	return r;
 }
 
-static int expect_word(const struct ygr_field *root, const char *key, const char *word,
-		       struct ygr_error *error)
-{
-	const char *words[] = {word, NULL};
-	struct ygr_field field;
-	int ignored, r = ygr_field_require(root, key, &field, error);
-
-	return r < 0 ? r : ygr_field_enum(&field, words, &ignored, error);
-}
-
 static int decode_root(const struct ygr_field *root, struct ygr_monitor *monitor, struct ygr_error *error)
 {
-	static const char *const known[] = {"apiVersion", "kind", "metadata", "spec", "status", NULL};
 	struct ygr_field spec;
-	int r = ygr_field_object(root, known, error);
+	int r = ygr_meta_decode_head(root, YGR_MONITOR_KIND, &monitor->meta, error);
 
-	if (r == 0)
-		r = expect_word(root, "apiVersion", YGR_API_VERSION, error);
-	if (r == 0)
-		r = expect_word(root, "kind", YGR_MONITOR_KIND, error);
-	if (r == 0)
-		r = ygr_meta_decode(root, &monitor->meta, error);
 	if (r == 0)
 		r = ygr_field_require(root, "spec", &spec, error);
 	if (r < 0)

@@ -1,19 +1,35 @@
 /* decode-objects FILE...: one line a document, "ok" or "bad MESSAGE"; for check-schema. */
 #include <stdio.h>
+#include <string.h>
 
 #include "lib/api/monitor.h"
+#include "lib/api/vm-policy.h"
 
-static void decode(const struct ygr_doc *doc)
+static int decode(const struct ygr_doc *doc, struct ygr_error *error)
+{
+	struct ygr_identity_hint hint;
+	struct ygr_vm_policy *policy = NULL;
+	struct ygr_monitor *monitor = NULL;
+	int r;
+
+	ygr_meta_peek(doc, &hint);
+	if (hint.kind && !strcmp(hint.kind, YGR_VM_POLICY_KIND))
+		r = ygr_vm_policy_decode(doc, &policy, error);
+	else
+		r = ygr_monitor_decode(doc, &monitor, error);
+	ygr_vm_policy_free(policy);
+	ygr_monitor_free(monitor);
+	return r;
+}
+
+static void judge(const struct ygr_doc *doc)
 {
 	struct ygr_error error = YGR_ERROR_INIT;
-	struct ygr_monitor *monitor;
 
-	if (ygr_monitor_decode(doc, &monitor, &error) < 0) {
+	if (decode(doc, &error) < 0)
 		printf("bad %s\n", error.message);
-		return;
-	}
-	printf("ok\n");
-	ygr_monitor_free(monitor);
+	else
+		printf("ok\n");
 }
 
 int main(int argc, char **argv)
@@ -27,7 +43,7 @@ int main(int argc, char **argv)
 			return 1;
 		}
 		for (size_t j = 0; j < count; j++)
-			decode(docs[j]);
+			judge(docs[j]);
 		ygr_docs_free(docs, count);
 	}
 	return 0;

@@ -3,6 +3,7 @@
 #include <stdint.h>
 
 #include "lib/api/monitor.h"
+#include "lib/api/vm-policy.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -16,10 +17,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	for (size_t i = 0; i < count; i++) {
 		struct ygr_monitor *monitor = NULL;
+		struct ygr_vm_policy *policy = NULL;
 		struct ygr_identity_hint hint;
 		ygr_meta_peek(docs[i], &hint);
 		if (ygr_monitor_decode(docs[i], &monitor, &error) == 0)
 			ygr_monitor_free(monitor);
+		if (ygr_vm_policy_decode(docs[i], &policy, &error) == 0)
+			ygr_vm_policy_free(policy);
 	}
 	ygr_docs_free(docs, count);
 	return 0;
