@@ -159,8 +159,15 @@ struct ygr_policy_rule {
 	uint64_t window_ns;
 	enum ygr_policy_scope scope;
 	uint32_t number; /* from 1, in the order of the text */
+	bool audited;    /* what it would forbid is only recorded; see ygr_policy_unit_audit() */
 	struct ygr_policy_rule *next;
 };
+
+/* What the rule does as things stand: an audited one has no more strength than `audit`. */
+static inline enum ygr_policy_action ygr_policy_rule_action(const struct ygr_policy_rule *rule)
+{
+	return rule->audited && rule->action >= YGR_ACTION_DENY ? YGR_ACTION_AUDIT : rule->action;
+}
 
 enum ygr_policy_host_kind {
 	YGR_HOST_DISK,      /* name read-only; NULL: all */

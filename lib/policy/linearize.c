@@ -267,9 +267,8 @@ static void test_count(struct ygr_policy_emitter *e, const struct ygr_policy_rul
 static void emit_rule(struct ygr_policy_emitter *e, const struct ygr_policy_rule *rule)
 {
 	struct ygr_policy_label next = {0};
-	int error = rule->action == YGR_ACTION_DENY   ? rule->error
-		    : rule->action == YGR_ACTION_KILL ? EPERM
-						      : 0;
+	enum ygr_policy_action action = ygr_policy_rule_action(rule);
+	int error = action == YGR_ACTION_DENY ? rule->error : action == YGR_ACTION_KILL ? EPERM : 0;
 
 	if (rule->when)
 		test_expr(e, rule->when, false, &next);
@@ -277,7 +276,7 @@ static void emit_rule(struct ygr_policy_emitter *e, const struct ygr_policy_rule
 		test_expr(e, rule->unless, true, &next);
 	if (rule->window_ns)
 		test_count(e, rule, &next);
-	verdict(e, rule->number, rule->action, error);
+	verdict(e, rule->number, action, error);
 	ygr_emit_here(e, &next);
 }
 
@@ -303,7 +302,7 @@ static void emit_program(struct ygr_policy_emitter *e, const struct ygr_policy *
 	ygr_emit_wide(e, YGR_REG_EVENT, BPF_PSEUDO_MAP_VALUE, YGR_MAP_EVENT);
 	ygr_emit_set(e, BPF_W, YGR_REG_EVENT, EVENT(rule), YGR_POLICY_RULE_DEFAULT);
 	ygr_emit_set(e, BPF_W, YGR_REG_EVENT, EVENT(action), YGR_ACTION_NONE);
-	if (needs.paths && rules[0]->action >= YGR_ACTION_DENY) {
+	if (needs.paths && ygr_policy_rule_action(rules[0]) >= YGR_ACTION_DENY) {
 		ygr_emit_load32(e, 1, YGR_REG_EVENT, EVENT(flags));
 		ygr_emit(e, BPF_ALU | BPF_AND | BPF_K, 1, 0, 0, YGR_POLICY_INCOMPLETE);
 		ygr_emit_jump(e, JUMP32(BPF_JEQ), 1, 0, &complete);
@@ -324,8 +323,9 @@ static void emit_program(struct ygr_policy_emitter *e, const struct ygr_policy *
 static int stronger(const void *a, const void *b)
 {
 	const struct ygr_policy_rule *const *x = a, *const *y = b;
-	if ((*x)->action != (*y)->action)
-		return (*x)->action > (*y)->action ? -1 : 1;
+	enum ygr_policy_action first = ygr_policy_rule_action(*x), second = ygr_policy_rule_action(*y);
+	if (first != second)
+		return first > second ? -1 : 1;
 	return (*x)->number < (*y)->number ? -1 : (*x)->number > (*y)->number;
 }
 

@@ -119,3 +119,20 @@ const struct ygr_policy *ygr_policy_unit_policies(const struct ygr_policy_unit *
 {
 	return unit->policies;
 }
+
+int ygr_policy_unit_audit(struct ygr_policy_unit *unit, const char *policy, const char *rule, bool audit)
+{
+	bool found = false;
+	for (struct ygr_policy *p = unit->policies; p; p = p->next) {
+		if (policy && strcmp(policy, p->name) != 0)
+			continue;
+		found |= !rule;
+		for (struct ygr_policy_rule *r = p->rules; r; r = r->next) {
+			if (rule && strcmp(rule, r->name) != 0)
+				continue;
+			r->audited = audit;
+			found = true;
+		}
+	}
+	return found ? 0 : -ENOENT;
+}

@@ -39,3 +39,10 @@ int ygr_policy_unit_said(const struct ygr_policy_unit *unit, struct ygr_buf *out
 
 /* The trees, chained; complete only when there are no errors. Owned by the unit. */
 const struct ygr_policy *ygr_policy_unit_policies(const struct ygr_policy_unit *unit);
+
+/*
+ * Enforce or only audit: sets the mode of RULE (NULL: of all rules) of POLICY (NULL: of all policies). An
+ * audited rule that would forbid something is compiled as one that records it, and comes behind all that
+ * forbid, so that it weakens none of them. Before linearizing; -ENOENT when there is no such rule.
+ */
+int ygr_policy_unit_audit(struct ygr_policy_unit *unit, const char *policy, const char *rule, bool audit);

@@ -88,7 +88,7 @@ static int authenticate(int fd, const uint8_t root[32], const uint8_t boot_id[16
 	int r = receive_fixed(fd, YGR_MSG_HELLO, "HELLO", &hello, sizeof(hello), deadline, error);
 	if (r < 0)
 		return r;
-	if (hello.purpose < YGR_PURPOSE_CONTROL || hello.purpose > YGR_PURPOSE_VIOLATIONS || hello.reserved)
+	if (hello.purpose < YGR_PURPOSE_CONTROL || hello.purpose > YGR_PURPOSE_POLICY || hello.reserved)
 		return ygr_error_set(error, EPROTO, "unknown purpose %u", hello.purpose);
 
 	if (vm && memcmp(vm, hello.vm, sizeof(hello.vm)) != 0)

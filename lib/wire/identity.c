@@ -124,17 +124,34 @@ int ygr_identity_sign(const struct ygr_identity *identity, const void *message, 
 	return ygr_evp_sign(identity->key, message, len, ret_signature);
 }
 
+typedef int make_text(const void *data, size_t len, uint8_t **ret_text, size_t *ret_len);
+
+static int sign_text(const struct ygr_identity *identity, uint32_t usage, const char *what,
+		     make_text *text_of, const void *data, size_t len, uint8_t ret_signature[64],
+		     struct ygr_error *error)
+{
+	if (!(identity->cert.usages & usage))
+		return ygr_error_set(error, EACCES, "the certificate of '%s' does not allow signing %s",
+				     identity->cert.name, what);
+	_cleanup_free_ uint8_t *text = NULL;
+	size_t text_len = 0;
+	int r = text_of(data, len, &text, &text_len);
+	if (r == 0)
+		r = ygr_identity_sign(identity, text, text_len, ret_signature);
+	return r < 0 ? ygr_error_set(error, -r, "cannot sign %s of %zu bytes: %s", what, len, strerror(-r))
+		     : 0;
+}
+
 int ygr_grant_sign(const struct ygr_identity *identity, const void *json, size_t len,
 		   uint8_t ret_signature[64], struct ygr_error *error)
 {
-	if (!(identity->cert.usages & YGR_USAGE_CATALOGUE))
-		return ygr_error_set(error, EACCES, "the certificate of '%s' does not allow signing grants",
-				     identity->cert.name);
-	_cleanup_free_ uint8_t *text = NULL;
-	size_t text_len = 0;
-	int r = ygr_grant_text(json, len, &text, &text_len);
-	if (r == 0)
-		r = ygr_identity_sign(identity, text, text_len, ret_signature);
-	return r < 0 ? ygr_error_set(error, -r, "cannot sign a grant of %zu bytes: %s", len, strerror(-r))
-		     : 0;
+	return sign_text(identity, YGR_USAGE_CATALOGUE, "grants", ygr_grant_text, json, len, ret_signature,
+			 error);
+}
+
+int ygr_bundle_sign(const struct ygr_identity *identity, const void *bundle, size_t len,
+		    uint8_t ret_signature[64], struct ygr_error *error)
+{
+	return sign_text(identity, YGR_USAGE_POLICY, "policies", ygr_bundle_text, bundle, len, ret_signature,
+			 error);
 }

@@ -43,3 +43,6 @@ int ygr_identity_sign(const struct ygr_identity *identity, const void *message, 
  */
 int ygr_grant_sign(const struct ygr_identity *identity, const void *json, size_t len,
 		   uint8_t ret_signature[64], struct ygr_error *error);
+/* The same for a policy bundle, with usage POLICY. */
+int ygr_bundle_sign(const struct ygr_identity *identity, const void *bundle, size_t len,
+		    uint8_t ret_signature[64], struct ygr_error *error);

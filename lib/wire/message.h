@@ -5,6 +5,7 @@
  * One connection has one purpose. After the handshake (handshake.h):
  *   control   PING/PONG, RELEASE, GRANT_OWNER
  *   session   OPEN first; then CALL, HANDLE_CLOSE, RING_*, MEM_*, FILE_*
+ *   policy    POLICY_LOAD, POLICY_ASK, VIOLATION. One at a time: a new one ends the one before.
  *
  * REFUSED ends a connection, with one exception: after OPENED, a REFUSED with id 0 is a notice. It precedes the
  * answer (-EACCES, or -ENOMEM for limits.memory) to a call or file that grant or owner do not allow, carries the
@@ -16,7 +17,7 @@
 
 #define YGR_PORT_DEFAULT 997 /* AF_VSOCK; below 1024: applications cannot bind it */
 
-enum ygr_purpose { YGR_PURPOSE_CONTROL = 1, YGR_PURPOSE_SESSION = 2, YGR_PURPOSE_VIOLATIONS = 3 };
+enum ygr_purpose { YGR_PURPOSE_CONTROL = 1, YGR_PURPOSE_SESSION = 2, YGR_PURPOSE_POLICY = 3 };
 
 #define YGR_REFUSED_NOTICE 0u          /* id of a REFUSED after OPENED: the session goes on */
 #define YGR_REFUSED_FINAL  0xffffffffu /* id of a REFUSED after OPENED: the sender closes */
@@ -67,6 +68,13 @@ enum ygr_message_type {
 	YGR_MSG_FILE_READ = 70,  /* struct ygr_file_io: from an opened file or an iterator; answered by FILE_DATA */
 	YGR_MSG_FILE_WRITE = 71, /* struct ygr_file_io and bytes; answered by FILE_DATA, value = bytes written */
 	YGR_MSG_FILE_DATA = 72,  /* g>n struct ygr_status and bytes */
+
+	/* policy connection; docs/protocol.md has the JSON of POLICY_STATUS */
+	YGR_MSG_POLICY_LOAD = 80,   /* n>g struct ygr_policy_load, bundle; answered by POLICY_STATUS */
+	YGR_MSG_POLICY_ASK = 81,    /* n>g empty; answered by POLICY_STATUS */
+	YGR_MSG_POLICY_STATUS = 82, /* g>n struct ygr_status, JSON: all policies as they are now */
+	YGR_MSG_VIOLATION = 83,     /* g>n struct ygr_violation, id 0, as they come; again after a reconnect until acknowledged */
+	YGR_MSG_VIOLATION_ACK = 84, /* n>g struct ygr_violation_ack, posted: up to here they are safe on the node */
 
 	/* shim and session only (agent/telebpf/local.h) */
 	YGR_MSG_LOCAL_FIRST = 128,
@@ -128,6 +136,47 @@ struct ygr_open {
 	uint32_t reserved;
 	struct ygr_cert cert;  /* of the key that signed the grant: usage CATALOGUE */
 	uint8_t signature[64]; /* over "yagura-grant-v1\0", then the JSON */
+};
+
+/* A bundle (lib/policy/bundle.h); to take a policy away, a bundle that says so. */
+struct ygr_policy_load {
+	uint32_t length; /* of the bundle that follows */
+	uint32_t reserved;
+	struct ygr_cert cert;  /* of the key that signed the bundle: usage POLICY */
+	uint8_t signature[64]; /* over "yagura-bundle-1\0", then the bundle */
+};
+
+/*
+ * One verdict of one policy that is not plain permission. What comes from the guest's programs (texts, ids) is
+ * the guest's word. Texts end with NUL.
+ */
+struct ygr_violation {
+	uint64_t position;     /* grows; the node forgets what it has seen before within one boot */
+	uint64_t monotonic_ns; /* the guest's clock when it was decided */
+	uint64_t generation;   /* of the policy */
+	uint8_t policy[16];    /* its uid */
+	uint64_t lost;         /* verdicts since boot that there was no room for */
+	uint32_t rule;         /* number from 1; 0xffffffff: what could not be judged was denied */
+	uint32_t action;       /* enum ygr_policy_action as it was done: an audited rule says AUDIT */
+	int32_t answer;        /* 0 or -errno: what the operation got from this policy */
+	uint32_t operation;    /* YGR_OP_* */
+	uint32_t process, thread;
+	uint32_t user, group;
+	uint64_t cgroup;
+	uint64_t file_inode, exe_inode; /* 0: none */
+	uint32_t file_device, exe_device;
+	uint32_t family; /* YGR_POLICY_IPV4 ...; 0: no peer */
+	uint32_t port, protocol, access;
+	uint8_t address[16];
+	uint32_t capability, target_user;
+	char rule_name[64]; /* from the bundle; "" for rule 0xffffffff */
+	char file[64];      /* last component of the file's name */
+	char exe[64];       /* last component of the program's name */
+	char comm[16];      /* as the thread calls itself */
+};
+
+struct ygr_violation_ack {
+	uint64_t position; /* of the last violation that needs not be sent again */
 };
 
 struct ygr_handle_close {

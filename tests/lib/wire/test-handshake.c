@@ -65,7 +65,7 @@ static int guest_join(struct guest *guest, int fd)
 static void test_good(void **state)
 {
 	(void)state;
-	for (enum ygr_purpose purpose = YGR_PURPOSE_CONTROL; purpose <= YGR_PURPOSE_VIOLATIONS; purpose++) {
+	for (enum ygr_purpose purpose = YGR_PURPOSE_CONTROL; purpose <= YGR_PURPOSE_POLICY; purpose++) {
 		struct ygr_identity *identity = fixture_identity(&fixture, "node.key", "node.cert");
 		struct guest guest;
 		int fd = guest_start(&guest, TIMEOUT_MS);
@@ -268,7 +268,7 @@ static void test_garbage(void **state)
 	assert_int_equal(first_words(frame, YGR_FRAME_HEADER + 4, &code), -EPROTO);
 	ygr_frame_header(frame, YGR_MSG_HELLO, 0, sizeof(struct ygr_hello)); /* purpose 0 */
 	assert_int_equal(first_words(frame, sizeof(frame), &code), -EPROTO);
-	frame[YGR_FRAME_HEADER] = YGR_PURPOSE_VIOLATIONS + 1;
+	frame[YGR_FRAME_HEADER] = YGR_PURPOSE_POLICY + 1;
 	assert_int_equal(first_words(frame, sizeof(frame), &code), -EPROTO);
 	frame[4] = 9; /* a version of the future */
 	assert_int_equal(first_words(frame, sizeof(frame), &code), -EPROTONOSUPPORT);

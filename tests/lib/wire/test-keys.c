@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "lib/base/hex.h"
+#include "lib/wire/signed.h"
 #include "tests/lib/wire/identity-fixture.h"
 
 static struct fixture fixture;
@@ -276,6 +277,41 @@ static void test_threads_share_an_identity(void **state)
 	ygr_identity_free(identity);
 }
 
+/* Grants and bundles are signed by keys with other usages, and neither signature is good for the other. */
+static void test_sign_bundle(void **state)
+{
+	(void)state;
+	static const char text[] = "{\"as\": \"bytes\"}";
+	uint8_t signature[64];
+	int64_t now = time(NULL);
+	struct ygr_identity *node = fixture_identity(&fixture, "node.key", "node.cert");
+	assert_int_equal(ygr_bundle_sign(node, text, sizeof(text), signature, &error), -EACCES);
+	fixture_certify(&fixture, "root.key", "node.pub", YGR_USAGE_CATALOGUE | YGR_USAGE_POLICY,
+			"all.cert");
+	struct ygr_identity *all = fixture_identity(&fixture, "node.key", "all.cert");
+	const struct ygr_cert *cert = ygr_identity_cert(all);
+
+	assert_int_equal(ygr_bundle_sign(all, text, sizeof(text), signature, &error), 0);
+	assert_int_equal(ygr_bundle_verify(cert, signature, text, sizeof(text), fixture.root, now,
+					   &ygr_crypto_openssl, &error),
+			 0);
+	assert_int_equal(ygr_bundle_verify(cert, signature, text, sizeof(text) - 1, fixture.root, now,
+					   &ygr_crypto_openssl, &error),
+			 -EKEYREJECTED);
+	assert_int_equal(ygr_grant_verify(cert, signature, text, sizeof(text), fixture.root, now,
+					  &ygr_crypto_openssl, &error),
+			 -EKEYREJECTED);
+	assert_int_equal(ygr_bundle_verify(ygr_identity_cert(node), signature, text, sizeof(text),
+					   fixture.root, now, &ygr_crypto_openssl, &error),
+			 -EACCES);
+	assert_int_equal(ygr_bundle_verify(cert, signature, text, sizeof(text), fixture.root,
+					   cert->not_after + 1, &ygr_crypto_openssl, &error),
+			 -EKEYEXPIRED);
+	assert_int_equal(ygr_bundle_sign(all, text, YGR_BUNDLE_MAX + 1, signature, &error), -EMSGSIZE);
+	ygr_identity_free(all);
+	ygr_identity_free(node);
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -298,6 +334,7 @@ int main(void)
 	    cmocka_unit_test(test_sodium_agrees),    cmocka_unit_test(test_modes),
 	    cmocka_unit_test(test_wrong_keys),       cmocka_unit_test(test_wrong_lines),
 	    cmocka_unit_test(test_certify),          cmocka_unit_test(test_threads_share_an_identity),
+	    cmocka_unit_test(test_sign_bundle),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
