@@ -108,8 +108,9 @@ int ygr_guest_link_send(struct ygr_guest_link *link, uint16_t type, uint32_t id,
 int ygr_guest_link_flush(struct ygr_guest_link *link)
 {
 	while (link->out_at < link->out.len) {
-		ssize_t n = send(link->fd, link->out.data + link->out_at, link->out.len - link->out_at,
-				 MSG_NOSIGNAL);
+		size_t left = link->out.len - link->out_at;
+		ssize_t n = send(link->fd, link->out.data + link->out_at,
+				 left < YGR_GUEST_SEND_MAX ? left : YGR_GUEST_SEND_MAX, MSG_NOSIGNAL);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)

@@ -14,6 +14,15 @@
 /* Output waiting for the peer beyond which a session takes no more requests. */
 #define YGR_GUEST_BACKLOG (1u << 20)
 
+/*
+ * Bytes of one send(), and so of one vsock packet. A packet of more than 32 KiB, the kernel's bookkeeping
+ * included, lies in several pieces since Linux 6.17 and 6.12.x of stable (virtio_vsock_alloc_skb() in
+ * include/linux/virtio_vsock.h). Devices in user space that know only packets in one piece drop it without a
+ * word (vhost-device-vsock 0.3, Cloud Hypervisor of early 2026), and the connection stops for good when its
+ * credit is used up.
+ */
+#define YGR_GUEST_SEND_MAX (28u << 10)
+
 struct ygr_guest_link {
 	int fd; /* borrowed */
 	struct ygr_buf in, out;
