@@ -7,24 +7,16 @@
 #include <ctype.h>
 #include <errno.h>
 #include <libxml/parser.h>
-#include <libxml/tree.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/inventory/xml.h"
 #include "lib/base/cleanup.h"
 #include "lib/wire/message.h"
 
 #define YAGURA_NS "https://yagura.dev/domain/1"
 #define XML_MAX   (4u << 20)
-
-static xmlNode *child(xmlNode *parent, const char *name)
-{
-	for (xmlNode *node = parent ? parent->children : NULL; node; node = node->next)
-		if (node->type == XML_ELEMENT_NODE && !strcmp((const char *)node->name, name))
-			return node;
-	return NULL;
-}
 
 static bool is_ours(const xmlNode *node, const char *name)
 {
@@ -32,31 +24,14 @@ static bool is_ours(const xmlNode *node, const char *name)
 	       !strcmp((const char *)node->ns->href, YAGURA_NS);
 }
 
-static void xml_freep(xmlChar **text)
-{
-	xmlFree(*text);
-}
-
 static void doc_freep(xmlDoc **doc)
 {
 	xmlFreeDoc(*doc);
 }
 
-static xmlChar *attribute(xmlNode *node, const char *name)
-{
-	return node ? xmlGetNoNsProp(node, (const xmlChar *)name) : NULL;
-}
-
-static bool attribute_is(xmlNode *node, const char *name, const char *value)
-{
-	_cleanup_(xml_freep) xmlChar *text = attribute(node, name);
-
-	return text && !strcmp((const char *)text, value);
-}
-
 static bool text_of(xmlNode *node, char *out, size_t size)
 {
-	_cleanup_(xml_freep) xmlChar *text = node ? xmlNodeGetContent(node) : NULL;
+	_cleanup_(ygr_xml_freep) xmlChar *text = node ? xmlNodeGetContent(node) : NULL;
 
 	if (!text || strlen((const char *)text) >= size)
 		return false;
@@ -74,18 +49,19 @@ static uint64_t number_of(xmlNode *node)
 /* <memory unit='KiB'>: libvirt itself always writes KiB. */
 static uint64_t bytes_of(xmlNode *node)
 {
-	if (attribute_is(node, "unit", "bytes") || attribute_is(node, "unit", "b"))
+	if (ygr_xml_attribute_is(node, "unit", "bytes") || ygr_xml_attribute_is(node, "unit", "b"))
 		return number_of(node);
-	if (attribute_is(node, "unit", "MiB"))
+	if (ygr_xml_attribute_is(node, "unit", "MiB"))
 		return number_of(node) << 20;
-	if (attribute_is(node, "unit", "GiB"))
+	if (ygr_xml_attribute_is(node, "unit", "GiB"))
 		return number_of(node) << 30;
 	return number_of(node) << 10;
 }
 
 static int set_names(xmlNode *meta, const char *domain_name, struct ygr_vm *vm, struct ygr_error *error)
 {
-	_cleanup_(xml_freep) xmlChar *name = attribute(meta, "name"), *ns = attribute(meta, "namespace");
+	_cleanup_(ygr_xml_freep) xmlChar *name = ygr_xml_attribute(meta, "name"),
+					 *ns = ygr_xml_attribute(meta, "namespace");
 
 	vm->provider_name = strdup(domain_name);
 	vm->name = strdup(name ? (const char *)name : domain_name);
@@ -106,7 +82,8 @@ static int set_names(xmlNode *meta, const char *domain_name, struct ygr_vm *vm, 
 
 static int add_label(xmlNode *node, struct ygr_vm *vm, struct ygr_error *error)
 {
-	_cleanup_(xml_freep) xmlChar *key = attribute(node, "key"), *value = attribute(node, "value");
+	_cleanup_(ygr_xml_freep) xmlChar *key = ygr_xml_attribute(node, "key"),
+					 *value = ygr_xml_attribute(node, "value");
 	const char *k = key ? (const char *)key : "", *v = value ? (const char *)value : "";
 	int r = ygr_labels_set(&vm->labels, k, v);
 
@@ -119,8 +96,10 @@ static int add_label(xmlNode *node, struct ygr_vm *vm, struct ygr_error *error)
 /* <yagura:channel type="hvsock|unix|vsock" path= cid= port=/> */
 static int set_channel(xmlNode *node, struct ygr_vm *vm, struct ygr_error *error)
 {
-	_cleanup_(xml_freep) xmlChar *type = attribute(node, "type"), *path = attribute(node, "path");
-	_cleanup_(xml_freep) xmlChar *port = attribute(node, "port"), *cid = attribute(node, "cid");
+	_cleanup_(ygr_xml_freep) xmlChar *type = ygr_xml_attribute(node, "type"),
+					 *path = ygr_xml_attribute(node, "path");
+	_cleanup_(ygr_xml_freep) xmlChar *port = ygr_xml_attribute(node, "port"),
+					 *cid = ygr_xml_attribute(node, "cid");
 	const char *kind = type ? (const char *)type : "";
 	unsigned long number = port ? strtoul((const char *)port, NULL, 10) : YGR_PORT_DEFAULT;
 	int n = -1;
@@ -159,8 +138,8 @@ static int read_metadata(xmlNode *meta, struct ygr_vm *vm, struct ygr_error *err
 
 static void read_devices(xmlNode *root, struct ygr_vm *vm)
 {
-	_cleanup_(xml_freep) xmlChar *cid =
-	    attribute(child(child(child(root, "devices"), "vsock"), "cid"), "address");
+	_cleanup_(ygr_xml_freep) xmlChar *cid = ygr_xml_attribute(
+	    ygr_xml_child(ygr_xml_child(ygr_xml_child(root, "devices"), "vsock"), "cid"), "address");
 	unsigned long number = cid ? strtoul((const char *)cid, NULL, 10) : 0;
 
 	if (number > 2 && number <= UINT32_MAX &&
@@ -170,7 +149,8 @@ static void read_devices(xmlNode *root, struct ygr_vm *vm)
 
 static enum ygr_machine machine_of(xmlNode *root)
 {
-	_cleanup_(xml_freep) xmlChar *machine = attribute(child(child(root, "os"), "type"), "machine");
+	_cleanup_(ygr_xml_freep) xmlChar *machine =
+	    ygr_xml_attribute(ygr_xml_child(ygr_xml_child(root, "os"), "type"), "machine");
 	const char *name = machine ? (const char *)machine : "";
 
 	if (strstr(name, "q35"))
@@ -182,21 +162,24 @@ static enum ygr_machine machine_of(xmlNode *root)
 
 static void read_memory(xmlNode *root, struct ygr_vm *vm, struct ygr_domain *domain)
 {
-	xmlNode *backing = child(root, "memoryBacking"), *source = child(backing, "source");
-	bool file = attribute_is(source, "type", "memfd") || attribute_is(source, "type", "file");
+	xmlNode *backing = ygr_xml_child(root, "memoryBacking"), *source = ygr_xml_child(backing, "source");
+	bool file =
+	    ygr_xml_attribute_is(source, "type", "memfd") || ygr_xml_attribute_is(source, "type", "file");
 
 	domain->machine = machine_of(root);
-	domain->memory = bytes_of(child(root, "memory"));
-	domain->shared_file = file && attribute_is(child(backing, "access"), "mode", "shared");
-	domain->plain = !child(child(root, "cpu"), "numa") && !child(child(root, "devices"), "memory") &&
-			!child(root, "maxMemory");
-	vm->vcpus = (uint32_t)number_of(child(root, "vcpu"));
-	vm->memory = child(root, "launchSecurity") ? YGR_MEMORY_ENCRYPTED : YGR_MEMORY_PRIVATE;
+	domain->memory = bytes_of(ygr_xml_child(root, "memory"));
+	domain->shared_file =
+	    file && ygr_xml_attribute_is(ygr_xml_child(backing, "access"), "mode", "shared");
+	domain->plain = !ygr_xml_child(ygr_xml_child(root, "cpu"), "numa") &&
+			!ygr_xml_child(ygr_xml_child(root, "devices"), "memory") &&
+			!ygr_xml_child(root, "maxMemory");
+	vm->vcpus = (uint32_t)number_of(ygr_xml_child(root, "vcpu"));
+	vm->memory = ygr_xml_child(root, "launchSecurity") ? YGR_MEMORY_ENCRYPTED : YGR_MEMORY_PRIVATE;
 }
 
 static int read_domain(xmlNode *root, struct ygr_vm *vm, struct ygr_domain *domain, struct ygr_error *error)
 {
-	xmlNode *metadata = child(root, "metadata"), *meta = NULL;
+	xmlNode *metadata = ygr_xml_child(root, "metadata"), *meta = NULL;
 	char name[256];
 
 	for (xmlNode *node = metadata ? metadata->children : NULL; node && !meta; node = node->next)
@@ -204,8 +187,8 @@ static int read_domain(xmlNode *root, struct ygr_vm *vm, struct ygr_domain *doma
 			meta = node;
 	if (!meta)
 		return 0;
-	if (!text_of(child(root, "name"), name, sizeof(name)) ||
-	    !text_of(child(root, "uuid"), vm->uuid, sizeof(vm->uuid)))
+	if (!text_of(ygr_xml_child(root, "name"), name, sizeof(name)) ||
+	    !text_of(ygr_xml_child(root, "uuid"), vm->uuid, sizeof(vm->uuid)))
 		return ygr_error_set(error, EINVAL, "a domain without name or UUID");
 	vm->provider = "Libvirt";
 	int r = set_names(meta, name, vm, error);
@@ -214,6 +197,10 @@ static int read_domain(xmlNode *root, struct ygr_vm *vm, struct ygr_domain *doma
 	read_devices(root, vm);
 	read_memory(root, vm, domain);
 	r = read_metadata(meta, vm, error);
+	if (r == 0)
+		r = ygr_domain_read_disks(root, vm, error);
+	if (r == 0)
+		r = ygr_domain_read_nics(root, vm, error);
 	return r < 0 ? r : 1;
 }
 

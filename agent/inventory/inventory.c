@@ -21,6 +21,7 @@ struct ygr_inventory {
 	struct ygr_inventory_handlers handlers;
 	struct ygr_vm_list known;
 	bool stopped;
+	unsigned requests;    /* under way on workers */
 	char complaint[1024]; /* about two VMs of one name, logged last */
 
 	pthread_mutex_t lock; /* over the mailbox: */
@@ -190,14 +191,78 @@ int ygr_inventory_start(uv_loop_t *loop, const struct ygr_inventory_provider *pr
 	return 0;
 }
 
+/* Requests under way use the provider; the last of them ends what was stopped meanwhile. */
+static void end(struct ygr_inventory *inventory)
+{
+	inventory->provider->stop(inventory->provider_state);
+	uv_close((uv_handle_t *)&inventory->async, on_closed);
+}
+
 struct ygr_inventory *ygr_inventory_stop(struct ygr_inventory *inventory)
 {
 	if (!inventory)
 		return NULL;
 	inventory->stopped = true;
-	inventory->provider->stop(inventory->provider_state);
-	uv_close((uv_handle_t *)&inventory->async, on_closed);
+	if (!inventory->requests)
+		end(inventory);
 	return NULL;
+}
+
+struct control {
+	uv_work_t work;
+	struct ygr_inventory *inventory;
+	struct ygr_vm_request request;
+	struct ygr_error error;
+	void (*done)(void *user, const struct ygr_vm_request *request, const struct ygr_error *error);
+	void *user;
+};
+
+static void control_work(uv_work_t *work)
+{
+	struct control *control = work->data;
+	struct ygr_inventory *inventory = control->inventory;
+
+	inventory->provider->control(inventory->provider_state, &control->request, &control->error);
+}
+
+static void control_done(uv_work_t *work, int status)
+{
+	struct control *control = work->data;
+	struct ygr_inventory *inventory = control->inventory;
+
+	if (status < 0)
+		ygr_error_set(&control->error, -status, "%s: %s",
+			      ygr_vm_operation_word(control->request.operation), uv_strerror(status));
+	control->done(control->user, &control->request, &control->error);
+	if (--inventory->requests == 0 && inventory->stopped)
+		end(inventory);
+	free(control);
+}
+
+int ygr_inventory_control(struct ygr_inventory *inventory, const struct ygr_vm_request *request,
+			  void (*done)(void *user, const struct ygr_vm_request *request,
+				       const struct ygr_error *error),
+			  void *user)
+{
+	if (!inventory->provider->control || inventory->stopped)
+		return -EOPNOTSUPP;
+	struct control *control = calloc(1, sizeof(*control));
+	if (!control)
+		return -ENOMEM;
+	*control = (struct control){.inventory = inventory, .request = *request, .done = done, .user = user};
+	control->work.data = control;
+	if (uv_queue_work(inventory->async.loop, &control->work, control_work, control_done) < 0) {
+		free(control);
+		return -ENOMEM;
+	}
+	inventory->requests++;
+	return 0;
+}
+
+void ygr_inventory_look(struct ygr_inventory *inventory)
+{
+	if (inventory->provider->look && !inventory->stopped)
+		inventory->provider->look(inventory->provider_state);
 }
 
 const struct ygr_vm *ygr_inventory_find(const struct ygr_inventory *inventory, const char *namespace_,

@@ -15,6 +15,9 @@
 
 #define YGR_VM_MAX         4096 /* on one node; more are left out with a warning */
 #define YGR_VM_REGIONS_MAX 16
+#define YGR_VM_DISKS_MAX   64 /* of one VM; one bit each in a map */
+#define YGR_VM_IMAGES_MAX  64 /* in the chain of one disk */
+#define YGR_VM_NICS_MAX    32
 #define YGR_UUID_TEXT      37
 
 enum ygr_vm_phase { YGR_VM_UNKNOWN, YGR_VM_RUNNING, YGR_VM_PAUSED, YGR_VM_MIGRATING, YGR_VM_STOPPED };
@@ -27,6 +30,29 @@ const char *ygr_vm_memory_word(enum ygr_vm_memory memory);
 /* SIZE bytes of guest physical memory from GPA on lie at OFFSET of the RAM file. */
 struct ygr_vm_region {
 	uint64_t gpa, size, offset;
+};
+
+/* What a disk's bytes are in, as far as the node can do something about it. */
+enum ygr_vm_disk_kind { YGR_DISK_FILE, YGR_DISK_BLOCK, YGR_DISK_NETWORK, YGR_DISK_OTHER };
+
+struct ygr_vm_disk {
+	char target[32]; /* "vda" */
+	enum ygr_vm_disk_kind kind;
+	bool readonly;
+	char **images; /* of files and block devices: the writable one, then what it is based on */
+	size_t image_count;
+};
+
+enum ygr_vm_nic_kind {
+	YGR_NIC_TAP,    /* a device of the node that the VM's packets pass */
+	YGR_NIC_BYPASS, /* vhost-user, a host's device, macvtap, user networking: no such device */
+};
+
+struct ygr_vm_nic {
+	char alias[32];  /* "net0" */
+	char device[16]; /* "vnet3"; empty with BYPASS or while the VM does not run */
+	char mac[18];
+	enum ygr_vm_nic_kind kind;
 };
 
 struct ygr_vm {
@@ -45,6 +71,10 @@ struct ygr_vm {
 	char *provider_name;
 	pid_t pid;       /* of the VMM, 0 when it does not run */
 	uint64_t resets; /* grows when the guest was reset from outside */
+	struct ygr_vm_disk *disks;
+	size_t disk_count;
+	struct ygr_vm_nic *nics;
+	size_t nic_count;
 };
 
 struct ygr_vm *ygr_vm_new(void);
@@ -77,12 +107,34 @@ struct ygr_inventory_handlers {
 	void *user;
 };
 
+/* What can be done to a VM from outside. Each is idempotent. */
+enum ygr_vm_operation {
+	YGR_VM_PAUSE,
+	YGR_VM_RESUME,
+	YGR_VM_SHUTDOWN,  /* asks the guest */
+	YGR_VM_DESTROY,   /* pulls the plug */
+	YGR_VM_LINK_DOWN, /* argument: MAC of the interface */
+	YGR_VM_LINK_UP,
+	YGR_VM_SNAPSHOT, /* the memory, as an ELF file; argument: its path */
+};
+const char *ygr_vm_operation_word(enum ygr_vm_operation operation);
+
+struct ygr_vm_request {
+	char uuid[YGR_UUID_TEXT];
+	enum ygr_vm_operation operation;
+	char argument[256];
+};
+
 struct ygr_inventory_provider {
 	const char *type;
 	/* Starts the provider's thread. OPTIONS are the provider's own. */
 	int (*start)(struct ygr_inventory *inventory, const void *options, void **ret_state,
 		     struct ygr_error *error);
 	void (*stop)(void *state); /* joins the thread */
+	/* A look soon; from any thread. */
+	void (*look)(void *state);
+	/* Does it, blocking, on any thread; NULL: this provider cannot. As ygr_inventory_control(). */
+	int (*control)(void *state, const struct ygr_vm_request *request, struct ygr_error *error);
 };
 
 struct ygr_libvirt_options {
@@ -102,6 +154,17 @@ struct ygr_inventory *ygr_inventory_stop(struct ygr_inventory *inventory);
 
 const struct ygr_vm *ygr_inventory_find(const struct ygr_inventory *inventory, const char *namespace_,
 					const char *name);
+
+/*
+ * Does REQUEST on a worker and calls DONE on the loop with what came of it (code 0: done), also after the
+ * inventory was stopped. -EOPNOTSUPP, -ENOMEM: DONE is not called.
+ */
+int ygr_inventory_control(struct ygr_inventory *inventory, const struct ygr_vm_request *request,
+			  void (*done)(void *user, const struct ygr_vm_request *request,
+				       const struct ygr_error *error),
+			  void *user);
+/* Look at all VMs again soon, instead of at the next event. From any thread. */
+void ygr_inventory_look(struct ygr_inventory *inventory);
 
 /*
  * For providers, from their thread: a complete snapshot (contents taken), or with LIST NULL that the

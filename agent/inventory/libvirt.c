@@ -19,6 +19,7 @@
 
 #include "agent/inventory/domain-xml.h"
 #include "agent/inventory/inventory.h"
+#include "agent/inventory/libvirt-control.h"
 #include "agent/inventory/ram.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/log.h"
@@ -49,7 +50,7 @@ struct state {
 
 	/* owned by the thread: */
 	virConnectPtr connection;
-	int callbacks[5];
+	int callbacks[7];
 	bool dead;
 	int retry_ms;
 	struct seen *seen;
@@ -289,6 +290,14 @@ static void on_device(virConnectPtr connection, virDomainPtr domain, const char 
 	look_soon(user);
 }
 
+/* Snapshots and block jobs change what a disk writes to. */
+static void on_block_job(virConnectPtr connection, virDomainPtr domain, const char *disk, int type,
+			 int status, void *user)
+{
+	(void)connection, (void)domain, (void)disk, (void)type, (void)status;
+	look_soon(user);
+}
+
 static void on_close(virConnectPtr connection, int reason, void *user)
 {
 	struct state *state = user;
@@ -300,13 +309,15 @@ static void on_close(virConnectPtr connection, int reason, void *user)
 
 static void subscribe(struct state *state)
 {
-	static const int events[] = {VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_ID_REBOOT,
+	static const int events[] = {VIR_DOMAIN_EVENT_ID_LIFECYCLE,       VIR_DOMAIN_EVENT_ID_REBOOT,
 				     VIR_DOMAIN_EVENT_ID_METADATA_CHANGE, VIR_DOMAIN_EVENT_ID_DEVICE_ADDED,
-				     VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED};
+				     VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED,  VIR_DOMAIN_EVENT_ID_BLOCK_JOB_2,
+				     VIR_DOMAIN_EVENT_ID_BLOCK_JOB};
 	const virConnectDomainEventGenericCallback callbacks[] = {
 	    VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), VIR_DOMAIN_EVENT_CALLBACK(on_reboot),
-	    VIR_DOMAIN_EVENT_CALLBACK(on_metadata), VIR_DOMAIN_EVENT_CALLBACK(on_device),
-	    VIR_DOMAIN_EVENT_CALLBACK(on_device)};
+	    VIR_DOMAIN_EVENT_CALLBACK(on_metadata),  VIR_DOMAIN_EVENT_CALLBACK(on_device),
+	    VIR_DOMAIN_EVENT_CALLBACK(on_device),    VIR_DOMAIN_EVENT_CALLBACK(on_block_job),
+	    VIR_DOMAIN_EVENT_CALLBACK(on_block_job)};
 
 	for (size_t i = 0; i < sizeof(events) / sizeof(*events); i++)
 		state->callbacks[i] = virConnectDomainEventRegisterAny(state->connection, NULL, events[i],
@@ -434,4 +445,17 @@ static void libvirt_stop(void *user)
 	state_free(state);
 }
 
-const struct ygr_inventory_provider ygr_inventory_libvirt = {"Libvirt", libvirt_start, libvirt_stop};
+static int libvirt_control(void *user, const struct ygr_vm_request *request, struct ygr_error *error)
+{
+	const struct state *state = user;
+
+	return ygr_libvirt_control(state->uri, request, error);
+}
+
+static void libvirt_look(void *user)
+{
+	look_soon(user);
+}
+
+const struct ygr_inventory_provider ygr_inventory_libvirt = {"Libvirt", libvirt_start, libvirt_stop,
+							     libvirt_look, libvirt_control};

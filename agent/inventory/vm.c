@@ -22,6 +22,14 @@ const char *ygr_vm_memory_word(enum ygr_vm_memory memory)
 	return words[memory];
 }
 
+const char *ygr_vm_operation_word(enum ygr_vm_operation operation)
+{
+	static const char *const words[] = {"pause",     "resume",  "shutdown", "destroy",
+					    "link down", "link up", "snapshot"};
+
+	return words[operation];
+}
+
 struct ygr_vm *ygr_vm_new(void)
 {
 	return calloc(1, sizeof(struct ygr_vm));
@@ -37,6 +45,13 @@ struct ygr_vm *ygr_vm_free(struct ygr_vm *vm)
 	free(vm->channel);
 	free(vm->ram_path);
 	free(vm->provider_name);
+	for (size_t i = 0; i < vm->disk_count; i++) {
+		for (size_t j = 0; j < vm->disks[i].image_count; j++)
+			free(vm->disks[i].images[j]);
+		free(vm->disks[i].images);
+	}
+	free(vm->disks);
+	free(vm->nics);
 	free(vm);
 	return NULL;
 }
@@ -44,6 +59,35 @@ struct ygr_vm *ygr_vm_free(struct ygr_vm *vm)
 static bool same(const char *a, const char *b)
 {
 	return a == b || (a && b && !strcmp(a, b));
+}
+
+static bool same_disks(const struct ygr_vm *a, const struct ygr_vm *b)
+{
+	if (a->disk_count != b->disk_count)
+		return false;
+	for (size_t i = 0; i < a->disk_count; i++) {
+		const struct ygr_vm_disk *x = &a->disks[i], *y = &b->disks[i];
+		if (strcmp(x->target, y->target) != 0 || x->kind != y->kind || x->readonly != y->readonly ||
+		    x->image_count != y->image_count)
+			return false;
+		for (size_t j = 0; j < x->image_count; j++)
+			if (strcmp(x->images[j], y->images[j]) != 0)
+				return false;
+	}
+	return true;
+}
+
+static bool same_nics(const struct ygr_vm *a, const struct ygr_vm *b)
+{
+	if (a->nic_count != b->nic_count)
+		return false;
+	for (size_t i = 0; i < a->nic_count; i++) {
+		const struct ygr_vm_nic *x = &a->nics[i], *y = &b->nics[i];
+		if (strcmp(x->alias, y->alias) != 0 || strcmp(x->device, y->device) != 0 ||
+		    strcmp(x->mac, y->mac) != 0 || x->kind != y->kind)
+			return false;
+	}
+	return true;
 }
 
 bool ygr_vm_equal(const struct ygr_vm *a, const struct ygr_vm *b)
@@ -55,7 +99,7 @@ bool ygr_vm_equal(const struct ygr_vm *a, const struct ygr_vm *b)
 	       a->region_count == b->region_count &&
 	       !memcmp(a->regions, b->regions, a->region_count * sizeof(*a->regions)) &&
 	       a->vcpus == b->vcpus && same(a->provider_name, b->provider_name) && a->pid == b->pid &&
-	       a->resets == b->resets;
+	       a->resets == b->resets && same_disks(a, b) && same_nics(a, b);
 }
 
 int ygr_vm_open_ram(const struct ygr_vm *vm, int *ret_fd, struct ygr_error *error)

@@ -71,6 +71,54 @@ static void test_defaults_and_channel(void **state)
 	ygr_vm_free(vm);
 }
 
+static const char devices[] = DOMAIN(
+    "web",
+    META(">") "<devices>"
+	      "<disk type='file' device='disk'><source file='/img/b.qcow2'/><backingStore type='file'>"
+	      "<source file='/img/base.raw'/><backingStore/></backingStore>"
+	      "<mirror type='file'><source file='/img/copy.qcow2'/></mirror><target dev='vda'/></disk>"
+	      "<disk type='block' device='disk'><source dev='/dev/vg/x'/><target dev='vdb'/></disk>"
+	      "<disk type='network' device='disk'><source protocol='rbd' name='p/i'/><target "
+	      "dev='vdc'/></disk>"
+	      "<disk type='file' device='cdrom'><source file='/img/cd.iso'/><target "
+	      "dev='sda'/><readonly/></disk>"
+	      "<interface type='bridge'><mac address='52:54:00:00:00:01'/><target dev='vnet3'/>"
+	      "<alias name='net0'/></interface>"
+	      "<interface type='vhostuser'><mac address='52:54:00:00:00:02'/><target dev='vhu0'/>"
+	      "<alias name='net1'/></interface></devices>");
+
+/* What a disk writes to, and which device an interface's packets pass. */
+static void test_devices(void **state)
+{
+	struct ygr_error error = YGR_ERROR_INIT;
+	struct ygr_vm *vm = ygr_vm_new();
+	struct ygr_domain domain;
+	(void)state;
+
+	assert_int_equal(ygr_domain_parse(devices, vm, &domain, &error), 1);
+	assert_int_equal(vm->disk_count, 4);
+	assert_string_equal(vm->disks[0].target, "vda");
+	assert_int_equal(vm->disks[0].kind, YGR_DISK_FILE);
+	assert_int_equal(vm->disks[0].image_count, 3);
+	assert_string_equal(vm->disks[0].images[0], "/img/b.qcow2");
+	assert_string_equal(vm->disks[0].images[1], "/img/base.raw");
+	assert_string_equal(vm->disks[0].images[2], "/img/copy.qcow2");
+	assert_int_equal(vm->disks[1].kind, YGR_DISK_BLOCK);
+	assert_string_equal(vm->disks[1].images[0], "/dev/vg/x");
+	assert_int_equal(vm->disks[2].kind, YGR_DISK_NETWORK);
+	assert_int_equal(vm->disks[2].image_count, 0);
+	assert_true(vm->disks[3].readonly);
+	assert_false(vm->disks[0].readonly);
+	assert_int_equal(vm->nic_count, 2);
+	assert_string_equal(vm->nics[0].alias, "net0");
+	assert_string_equal(vm->nics[0].device, "vnet3");
+	assert_string_equal(vm->nics[0].mac, "52:54:00:00:00:01");
+	assert_int_equal(vm->nics[0].kind, YGR_NIC_TAP);
+	assert_int_equal(vm->nics[1].kind, YGR_NIC_BYPASS);
+	assert_string_equal(vm->nics[1].device, "");
+	ygr_vm_free(vm);
+}
+
 static void test_not_ours(void **state)
 {
 	struct ygr_error error = YGR_ERROR_INIT;
@@ -118,9 +166,8 @@ static void test_wrong(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_ours),
-	    cmocka_unit_test(test_defaults_and_channel),
-	    cmocka_unit_test(test_not_ours),
+	    cmocka_unit_test(test_ours),    cmocka_unit_test(test_defaults_and_channel),
+	    cmocka_unit_test(test_devices), cmocka_unit_test(test_not_ours),
 	    cmocka_unit_test(test_wrong),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

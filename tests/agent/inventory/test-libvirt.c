@@ -49,6 +49,15 @@ static void on_connected(void *user, bool connected, const char *reason)
 	snprintf(f->log + len, sizeof(f->log) - len, "connected=%d %s\n", connected, reason);
 }
 
+static void on_controlled(void *user, const struct ygr_vm_request *request, const struct ygr_error *error)
+{
+	struct fixture *f = user;
+	size_t len = strlen(f->log);
+
+	snprintf(f->log + len, sizeof(f->log) - len, "%s: %s\n", ygr_vm_operation_word(request->operation),
+		 error->code ? error->message : "done");
+}
+
 static void on_timeout(uv_timer_t *timer)
 {
 	((struct fixture *)timer->data)->timed_out = true;
@@ -178,6 +187,52 @@ static void test_lifecycle(void **state)
 	finish(&f, inventory);
 }
 
+static void ask(struct fixture *f, struct ygr_inventory *inventory, enum ygr_vm_operation operation,
+		const char *expected)
+{
+	const struct ygr_vm_request request = {"66666666-6666-6666-6666-666666666666", operation, ""};
+
+	f->log[0] = '\0';
+	assert_int_equal(ygr_inventory_control(inventory, &request, on_controlled, f), 0);
+	wait_for(f, expected);
+}
+
+/* What is asked is done, asking twice changes nothing, and a VM that is not there is an error in words. */
+static void test_control(void **state)
+{
+	const struct ygr_libvirt_options options = {.uri = "test:///default", .run_dir = "/nonexistent"};
+	struct ygr_error error = YGR_ERROR_INIT;
+	struct ygr_inventory *inventory;
+	struct fixture f = {0};
+	(void)state;
+
+	uv_loop_init(&f.loop);
+	const struct ygr_inventory_handlers handlers = {on_changed, on_gone, on_connected, &f};
+	assert_int_equal(
+	    ygr_inventory_start(&f.loop, &ygr_inventory_libvirt, &options, &handlers, &inventory, &error),
+	    0);
+	wait_for(&f, "connected=1");
+	ask(&f, inventory, YGR_VM_PAUSE, "pause: pause: ");
+	virConnectPtr connection = virConnectOpen("test:///default");
+	virDomainPtr domain =
+	    virDomainCreateXML(connection, VM("vm2", "66666666-6666-6666-6666-666666666666", META(">")), 0);
+	assert_non_null(domain);
+	wait_for(&f, "+default/vm2 Running");
+	ask(&f, inventory, YGR_VM_PAUSE, "+default/vm2 Paused");
+	ask(&f, inventory, YGR_VM_PAUSE, "pause: done");
+	ask(&f, inventory, YGR_VM_RESUME, "+default/vm2 Running");
+	ask(&f, inventory, YGR_VM_RESUME, "resume: done");
+	ask(&f, inventory, YGR_VM_DESTROY, "-default/vm2");
+	virDomainFree(domain);
+	virConnectClose(connection);
+	/* Stopped while a request is under way: it is still answered. */
+	const struct ygr_vm_request last = {"66666666-6666-6666-6666-666666666666", YGR_VM_PAUSE, ""};
+	f.log[0] = '\0';
+	assert_int_equal(ygr_inventory_control(inventory, &last, on_controlled, &f), 0);
+	finish(&f, inventory);
+	assert_non_null(strstr(f.log, "pause: pause: "));
+}
+
 /* What cannot be connected to is tried again, and found once it is there. */
 static void test_away(void **state)
 {
@@ -208,6 +263,7 @@ static void test_away(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_domains), cmocka_unit_test(test_patterns),
-					   cmocka_unit_test(test_lifecycle), cmocka_unit_test(test_away)};
+					   cmocka_unit_test(test_lifecycle), cmocka_unit_test(test_control),
+					   cmocka_unit_test(test_away)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
