@@ -10,6 +10,7 @@
 #include "agent/desired/directory.h"
 #include "agent/paths.h"
 #include "agent/telebpf/catalogue.h"
+#include "lib/api/meta.h"
 #include "lib/base/log.h"
 
 static const char help[] =
@@ -17,6 +18,7 @@ static const char help[] =
     "Watches the VMs of this node: runs what manifests ask for, serves events, status and metrics.\n\n"
     "Options:\n"
     "  -c, --config FILE       configuration (default " YGR_PATH_CONFIG ")\n"
+    "      --node NAME         this node's name, instead of what the configuration says\n"
     "      --check             read configuration, catalogue and manifests, say what is wrong, and end\n"
     "      --log-level LEVEL   error, warning, info (default) or debug\n"
     "      --log-format FORM   text (default) or json\n"
@@ -25,10 +27,11 @@ static const char help[] =
     "SIGTERM and SIGINT stop all applications and end the agent within 5 seconds.\n"
     "Manual: yagura-agent(8)\n";
 
-enum { OPTION_CHECK = 256, OPTION_LEVEL, OPTION_FORMAT, OPTION_VERSION };
+enum { OPTION_CHECK = 256, OPTION_NODE, OPTION_LEVEL, OPTION_FORMAT, OPTION_VERSION };
 
 struct arguments {
 	const char *config;
+	const char *node; /* NULL: as configured */
 	bool check;
 	enum ygr_log_level level;
 	enum ygr_log_format format;
@@ -45,6 +48,7 @@ static int parse(int argc, char **argv, struct arguments *arguments)
 {
 	static const struct option longs[] = {
 	    {"config", required_argument, NULL, 'c'},
+	    {"node", required_argument, NULL, OPTION_NODE},
 	    {"check", no_argument, NULL, OPTION_CHECK},
 	    {"log-level", required_argument, NULL, OPTION_LEVEL},
 	    {"log-format", required_argument, NULL, OPTION_FORMAT},
@@ -58,6 +62,11 @@ static int parse(int argc, char **argv, struct arguments *arguments)
 		switch (option) {
 		case 'c':
 			arguments->config = optarg;
+			break;
+		case OPTION_NODE:
+			if (!ygr_name_is_subdomain(optarg))
+				return usage("--node is a name of lower case letters, digits, '-' and '.'");
+			arguments->node = optarg;
 			break;
 		case OPTION_CHECK:
 			arguments->check = true;
@@ -143,7 +152,14 @@ int main(int argc, char **argv)
 		ygr_log(YGR_LOG_ERROR, "config", "%s", error.message);
 		return 1;
 	}
-	if (arguments.check)
+	if (arguments.node) {
+		free(config.node);
+		config.node = strdup(arguments.node);
+	}
+	if (!config.node) {
+		ygr_log(YGR_LOG_ERROR, "config", "out of memory");
+		r = 1;
+	} else if (arguments.check)
 		r = check(&config);
 	else if (ygr_agent_run(&config, &error) < 0) {
 		ygr_log(YGR_LOG_ERROR, "agent", "%s", error.message);
