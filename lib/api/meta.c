@@ -332,3 +332,24 @@ int ygr_meta_decode_head(const struct ygr_field *root, const char *kind, struct 
 		r = expect_word(root, "kind", kind, error);
 	return r < 0 ? r : ygr_meta_decode(root, ret, error);
 }
+
+int ygr_meta_decode_cluster_head(const struct ygr_field *root, const char *kind, struct ygr_meta *ret,
+				 struct ygr_error *error)
+{
+	struct ygr_field metadata, field;
+	struct ygr_meta meta;
+	int r = ygr_meta_decode_head(root, kind, &meta, error);
+
+	if (r < 0)
+		return r;
+	if (ygr_field_member(root, "metadata", &metadata) &&
+	    ygr_field_member(&metadata, "namespace", &field))
+		r = ygr_field_error(&field, error, "a %s belongs to no namespace", kind);
+	if (r < 0) {
+		ygr_meta_deinit(&meta);
+		return r;
+	}
+	meta.namespace_[0] = '\0';
+	*ret = meta;
+	return 0;
+}

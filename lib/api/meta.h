@@ -24,7 +24,7 @@ struct ygr_labels {
 };
 
 struct ygr_meta {
-	char *namespace_; /* never NULL after decoding */
+	char *namespace_; /* never NULL after decoding; "" of a cluster-wide object */
 	char *name;
 	int64_t generation; /* 0 when the document had none */
 	struct ygr_labels labels;
@@ -61,6 +61,9 @@ void ygr_meta_peek(const struct ygr_doc *doc, struct ygr_identity_hint *ret);
 /* The head of a resource of KIND: known members, apiVersion, kind, and metadata as below. */
 int ygr_meta_decode_head(const struct ygr_field *root, const char *kind, struct ygr_meta *ret,
 			 struct ygr_error *error);
+/* The same for a cluster-wide KIND, whose metadata has no namespace. */
+int ygr_meta_decode_cluster_head(const struct ygr_field *root, const char *kind, struct ygr_meta *ret,
+				 struct ygr_error *error);
 /* Decodes `metadata` of the resource whose root is ROOT. On error META holds nothing. */
 int ygr_meta_decode(const struct ygr_field *root, struct ygr_meta *ret, struct ygr_error *error);
 void ygr_meta_deinit(struct ygr_meta *meta);

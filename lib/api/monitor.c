@@ -126,12 +126,19 @@ static int decode_apps(const struct ygr_field *field, struct ygr_monitor *monito
 
 static int decode_spec(const struct ygr_field *spec, struct ygr_monitor *monitor, struct ygr_error *error)
 {
-	static const char *const known[] = {"suspend", "vmSelector", "apps", "idsJobs", NULL};
+	/* The first is for cluster-wide objects. */
+	static const char *const known[] = {"namespaceSelector", "suspend", "vmSelector", "apps",
+					    "idsJobs",           NULL};
 	struct ygr_field member;
-	int r = ygr_field_object(spec, known, error);
+	int r = ygr_field_object(spec, monitor->cluster ? known : known + 1, error);
 
 	if (r == 0 && ygr_field_member(spec, "suspend", &member))
 		r = ygr_field_bool(&member, &monitor->suspend, error);
+	if (r == 0 && monitor->cluster) {
+		r = ygr_field_require(spec, "namespaceSelector", &member, error);
+		if (r == 0)
+			r = ygr_selector_decode(&member, &monitor->namespaces, error);
+	}
 	if (r == 0)
 		r = ygr_field_require(spec, "vmSelector", &member, error);
 	if (r == 0)
@@ -148,7 +155,9 @@ static int decode_spec(const struct ygr_field *spec, struct ygr_monitor *monitor
 static int decode_root(const struct ygr_field *root, struct ygr_monitor *monitor, struct ygr_error *error)
 {
 	struct ygr_field spec;
-	int r = ygr_meta_decode_head(root, YGR_MONITOR_KIND, &monitor->meta, error);
+	int r = monitor->cluster
+		    ? ygr_meta_decode_cluster_head(root, YGR_CLUSTER_MONITOR_KIND, &monitor->meta, error)
+		    : ygr_meta_decode_head(root, YGR_MONITOR_KIND, &monitor->meta, error);
 
 	if (r == 0)
 		r = ygr_field_require(root, "spec", &spec, error);
@@ -158,13 +167,14 @@ static int decode_root(const struct ygr_field *root, struct ygr_monitor *monitor
 	return decode_spec(&spec, monitor, error);
 }
 
-int ygr_monitor_decode(const struct ygr_doc *doc, struct ygr_monitor **ret, struct ygr_error *error)
+static int decode(const struct ygr_doc *doc, bool cluster, struct ygr_monitor **ret, struct ygr_error *error)
 {
 	struct ygr_field root = ygr_field_root(doc);
 	struct ygr_monitor *monitor = calloc(1, sizeof(*monitor));
 
 	if (!monitor)
 		return ygr_error_set(error, ENOMEM, "out of memory");
+	monitor->cluster = cluster;
 	int r = decode_root(&root, monitor, error);
 	if (r < 0) {
 		ygr_monitor_free(monitor);
@@ -174,12 +184,23 @@ int ygr_monitor_decode(const struct ygr_doc *doc, struct ygr_monitor **ret, stru
 	return 0;
 }
 
+int ygr_monitor_decode(const struct ygr_doc *doc, struct ygr_monitor **ret, struct ygr_error *error)
+{
+	return decode(doc, false, ret, error);
+}
+
+int ygr_cluster_monitor_decode(const struct ygr_doc *doc, struct ygr_monitor **ret, struct ygr_error *error)
+{
+	return decode(doc, true, ret, error);
+}
+
 struct ygr_monitor *ygr_monitor_free(struct ygr_monitor *monitor)
 {
 	if (!monitor)
 		return NULL;
 	ygr_meta_deinit(&monitor->meta);
 	json_decref((json_t *)monitor->spec);
+	ygr_selector_deinit(&monitor->namespaces);
 	ygr_selector_deinit(&monitor->selector);
 	for (size_t i = 0; i < monitor->app_count; i++) {
 		free(monitor->apps[i].name);

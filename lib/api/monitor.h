@@ -7,12 +7,13 @@
 #include "lib/api/meta.h"
 #include "lib/api/selector.h"
 
-#define YGR_MONITOR_KIND      "VMMonitor"
-#define YGR_MONITOR_APPS_MAX  32
-#define YGR_MONITOR_JOBS_MAX  32
-#define YGR_MONITOR_ARGS_MAX  32
-#define YGR_MONITOR_ARG_BYTES 256
-#define YGR_MONITOR_CODES_MAX 16
+#define YGR_MONITOR_KIND         "VMMonitor"
+#define YGR_CLUSTER_MONITOR_KIND "ClusterVMMonitor"
+#define YGR_MONITOR_APPS_MAX     32
+#define YGR_MONITOR_JOBS_MAX     32
+#define YGR_MONITOR_ARGS_MAX     32
+#define YGR_MONITOR_ARG_BYTES    256
+#define YGR_MONITOR_CODES_MAX    16
 
 enum ygr_app_delivery {
 	YGR_APP_DELIVERY_AUTO,
@@ -62,6 +63,8 @@ struct ygr_monitor {
 	struct ygr_meta meta;
 	const json_t *spec; /* as it was written; a reference of its own */
 	bool suspend;
+	bool cluster;                   /* a ClusterVMMonitor */
+	struct ygr_selector namespaces; /* of a ClusterVMMonitor: whose VMs it is about */
 	struct ygr_selector selector;
 	struct ygr_app *apps;
 	size_t app_count;
@@ -74,4 +77,6 @@ struct ygr_monitor {
  * path and what was expected: -EINVAL, -ENOMEM.
  */
 int ygr_monitor_decode(const struct ygr_doc *doc, struct ygr_monitor **ret, struct ygr_error *error);
+/* The same for a ClusterVMMonitor, which has namespaces beside. */
+int ygr_cluster_monitor_decode(const struct ygr_doc *doc, struct ygr_monitor **ret, struct ygr_error *error);
 struct ygr_monitor *ygr_monitor_free(struct ygr_monitor *monitor);

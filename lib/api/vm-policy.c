@@ -106,15 +106,21 @@ static int decode_rule_modes(const struct ygr_field *field, struct ygr_vm_policy
 
 static int decode_spec(const struct ygr_field *spec, struct ygr_vm_policy *policy, struct ygr_error *error)
 {
-	static const char *const known[] = {"suspend", "mode",      "vmSelector", "onUnsupported",
-					    "policy",  "ruleModes", NULL};
+	/* The first is for cluster-wide objects. */
+	static const char *const known[] = {"namespaceSelector", "suspend", "mode",      "vmSelector",
+					    "onUnsupported",     "policy",  "ruleModes", NULL};
 	struct ygr_field member;
-	int word, r = ygr_field_object(spec, known, error);
+	int word, r = ygr_field_object(spec, policy->cluster ? known : known + 1, error);
 
 	if (r == 0 && ygr_field_member(spec, "suspend", &member))
 		r = ygr_field_bool(&member, &policy->suspend, error);
 	if (r == 0)
 		r = decode_mode(spec, &policy->mode, error);
+	if (r == 0 && policy->cluster) {
+		r = ygr_field_require(spec, "namespaceSelector", &member, error);
+		if (r == 0)
+			r = ygr_selector_decode(&member, &policy->namespaces, error);
+	}
 	if (r == 0)
 		r = ygr_field_require(spec, "vmSelector", &member, error);
 	if (r == 0)
@@ -134,7 +140,9 @@ static int decode_spec(const struct ygr_field *spec, struct ygr_vm_policy *polic
 static int decode_root(const struct ygr_field *root, struct ygr_vm_policy *policy, struct ygr_error *error)
 {
 	struct ygr_field spec;
-	int r = ygr_meta_decode_head(root, YGR_VM_POLICY_KIND, &policy->meta, error);
+	int r = policy->cluster
+		    ? ygr_meta_decode_cluster_head(root, YGR_CLUSTER_VM_POLICY_KIND, &policy->meta, error)
+		    : ygr_meta_decode_head(root, YGR_VM_POLICY_KIND, &policy->meta, error);
 
 	if (r == 0)
 		r = ygr_field_require(root, "spec", &spec, error);
@@ -144,13 +152,15 @@ static int decode_root(const struct ygr_field *root, struct ygr_vm_policy *polic
 	return decode_spec(&spec, policy, error);
 }
 
-int ygr_vm_policy_decode(const struct ygr_doc *doc, struct ygr_vm_policy **ret, struct ygr_error *error)
+static int decode(const struct ygr_doc *doc, bool cluster, struct ygr_vm_policy **ret,
+		  struct ygr_error *error)
 {
 	struct ygr_field root = ygr_field_root(doc);
 	struct ygr_vm_policy *policy = calloc(1, sizeof(*policy));
 
 	if (!policy)
 		return ygr_error_set(error, ENOMEM, "out of memory");
+	policy->cluster = cluster;
 	int r = decode_root(&root, policy, error);
 	if (r < 0) {
 		ygr_vm_policy_free(policy);
@@ -160,12 +170,24 @@ int ygr_vm_policy_decode(const struct ygr_doc *doc, struct ygr_vm_policy **ret, 
 	return 0;
 }
 
+int ygr_vm_policy_decode(const struct ygr_doc *doc, struct ygr_vm_policy **ret, struct ygr_error *error)
+{
+	return decode(doc, false, ret, error);
+}
+
+int ygr_cluster_vm_policy_decode(const struct ygr_doc *doc, struct ygr_vm_policy **ret,
+				 struct ygr_error *error)
+{
+	return decode(doc, true, ret, error);
+}
+
 struct ygr_vm_policy *ygr_vm_policy_free(struct ygr_vm_policy *policy)
 {
 	if (!policy)
 		return NULL;
 	ygr_meta_deinit(&policy->meta);
 	json_decref((json_t *)policy->spec);
+	ygr_selector_deinit(&policy->namespaces);
 	ygr_selector_deinit(&policy->selector);
 	free(policy->text);
 	for (size_t i = 0; i < policy->rule_mode_count; i++)

@@ -10,6 +10,7 @@
 #include "lib/api/selector.h"
 
 #define YGR_VM_POLICY_KIND           "VMPolicy"
+#define YGR_CLUSTER_VM_POLICY_KIND   "ClusterVMPolicy"
 #define YGR_VM_POLICY_TEXT_MAX       (1u << 20) /* bytes of `policy` */
 #define YGR_VM_POLICY_RULE_MODES_MAX 512
 #define YGR_VM_POLICY_FAILURES_MAX   10 /* in status */
@@ -31,7 +32,9 @@ struct ygr_vm_policy {
 	struct ygr_meta meta;
 	const json_t *spec; /* as it was written; a reference of its own */
 	bool suspend;
-	enum ygr_policy_mode mode; /* default: Audit */
+	enum ygr_policy_mode mode;      /* default: Audit */
+	bool cluster;                   /* a ClusterVMPolicy */
+	struct ygr_selector namespaces; /* of a ClusterVMPolicy: whose VMs it is about */
 	struct ygr_selector selector;
 	enum ygr_on_unsupported on_unsupported; /* default: Report */
 	char *text;
@@ -45,6 +48,9 @@ struct ygr_vm_policy {
  * path and what was expected: -EINVAL, -ENOMEM.
  */
 int ygr_vm_policy_decode(const struct ygr_doc *doc, struct ygr_vm_policy **ret, struct ygr_error *error);
+/* The same for a ClusterVMPolicy, which has namespaces beside. */
+int ygr_cluster_vm_policy_decode(const struct ygr_doc *doc, struct ygr_vm_policy **ret,
+				 struct ygr_error *error);
 struct ygr_vm_policy *ygr_vm_policy_free(struct ygr_vm_policy *policy);
 
 /* The mode of RULE: that of ruleModes, else the policy's. */

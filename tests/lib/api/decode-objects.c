@@ -13,8 +13,13 @@ static int decode(const struct ygr_doc *doc, struct ygr_error *error)
 	int r;
 
 	ygr_meta_peek(doc, &hint);
-	if (hint.kind && !strcmp(hint.kind, YGR_VM_POLICY_KIND))
+	const char *kind = hint.kind ? hint.kind : "";
+	if (!strcmp(kind, YGR_VM_POLICY_KIND))
 		r = ygr_vm_policy_decode(doc, &policy, error);
+	else if (!strcmp(kind, YGR_CLUSTER_VM_POLICY_KIND))
+		r = ygr_cluster_vm_policy_decode(doc, &policy, error);
+	else if (!strcmp(kind, YGR_CLUSTER_MONITOR_KIND))
+		r = ygr_cluster_monitor_decode(doc, &monitor, error);
 	else
 		r = ygr_monitor_decode(doc, &monitor, error);
 	ygr_vm_policy_free(policy);

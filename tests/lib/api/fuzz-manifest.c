@@ -24,6 +24,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			ygr_monitor_free(monitor);
 		if (ygr_vm_policy_decode(docs[i], &policy, &error) == 0)
 			ygr_vm_policy_free(policy);
+		if (ygr_cluster_monitor_decode(docs[i], &monitor, &error) == 0)
+			ygr_monitor_free(monitor);
+		if (ygr_cluster_vm_policy_decode(docs[i], &policy, &error) == 0)
+			ygr_vm_policy_free(policy);
 	}
 	ygr_docs_free(docs, count);
 	return 0;
