@@ -6,6 +6,7 @@ the user of QEMU, because QEMU must open its socket and because it reads what a 
 import os
 import pathlib
 import pwd
+import socket
 import subprocess
 import time
 
@@ -23,6 +24,27 @@ def program():
     if done.returncode != 0:
         raise node.NodeError(f"vhost-device-vsock cannot be had: {done.stderr.strip()}")
     return pathlib.Path(done.stdout.strip(), "root/usr/bin/vhost-device-vsock")
+
+
+def connect(address):
+    """A connected socket to ADDRESS, as vm.Guest.address() says it."""
+    kind, where, port = address.split(":")
+    if kind == "vsock":
+        connection = socket.socket(socket.AF_VSOCK)
+        connection.connect((int(where), int(port)))
+        return connection
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(30)
+    connection.connect(where)
+    connection.sendall(f"CONNECT {port}\n".encode())
+    answer = b""
+    while not answer.endswith(b"\n"):
+        byte = connection.recv(1)
+        if not byte:
+            raise node.NodeError(f"{address}: nobody listens")
+        answer += byte
+    connection.settimeout(None)
+    return connection
 
 
 class Device:
