@@ -108,9 +108,11 @@ static void forked(int fd)
 	ygr_wire_hello();
 }
 
-static void arm(void)
+/* FLAGS: of the clone that made this thread. */
+static void arm(uint64_t flags)
 {
-	if (ygr_dispatch_arm() < 0)
+	/* posix_spawn of glibc 2.38 and later asks for a child without handlers; dispatch needs its own */
+	if (((flags & CLONE_CLEAR_SIGHAND) && ygr_signal_start() < 0) || ygr_dispatch_arm() < 0)
 		ygr_die("cannot arm Syscall User Dispatch in a new thread");
 }
 
@@ -123,7 +125,7 @@ void ygr_child_start(struct ygr_regs *regs)
 		forked((int)regs->socket);
 	else if (regs->socket >= 0)
 		take_socket((int)regs->socket);
-	arm();
+	arm(regs->rax);
 	ygr_sys4(SYS_rt_sigprocmask, SIG_SETMASK, &regs->mask, 0, 8);
 }
 
@@ -176,7 +178,7 @@ int64_t ygr_hook_clone(const struct ygr_regs *regs)
 				 birth.args[4], birth.args[5]);
 	if (r == 0) { /* only a fork's child returns here */
 		forked(fd);
-		arm();
+		arm(birth.flags);
 		ygr_sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, 8);
 		return 0;
 	}
