@@ -16,7 +16,8 @@
 #include "lib/base/cleanup.h"
 #include "lib/wire/message.h"
 
-#define KEEP_ARENA (1u << 20) /* of the arena; what lies beyond is given back after a call */
+#define KEEP_ARENA   (1u << 20) /* of the arena; what lies beyond is given back after a call */
+#define TOKEN_CREATE 36         /* bpf(), since 6.9 */
 
 /* A call on its way to the guest and back. */
 struct forward {
@@ -265,6 +266,16 @@ static void arena_done(struct ygr_session *session, const struct ygr_arena *aren
 		madvise(session->arena + KEEP_ARENA, YGR_SESSION_ARENA - KEEP_ARENA, MADV_DONTNEED);
 }
 
+/*
+ * libbpf 1.5 asks for a BPF token before each load, and goes on without. The bpffs that the application has is none
+ * that the guest's kernel could know, so the answer is the kernel's to one that delegates nothing: no refusal that
+ * anybody has to hear of.
+ */
+static bool asks_for_token(const struct ygr_call *call)
+{
+	return call->kind == YGR_CALL_BPF && call->cmd == TOKEN_CREATE;
+}
+
 int ygr_forward_call(struct ygr_local *local, const struct ygr_frame *frame)
 {
 	static struct ygr_call_plan plan; /* large; one thread */
@@ -275,7 +286,9 @@ int ygr_forward_call(struct ygr_local *local, const struct ygr_frame *frame)
 	struct forward forward = {};
 	int r = ygr_call_decode(&host, frame->payload, frame->length, &arena, &plan);
 
-	if (r == 0) {
+	if ((r == 0 || r == -EBADF) && asks_for_token(&plan.call)) {
+		r = -ENOENT;
+	} else if (r == 0) {
 		r = ygr_grant_check_call(session->grant, "the catalogue entry", &plan,
 					 &(struct ygr_grant_names){0}, &error);
 		if (r < 0)
