@@ -307,6 +307,9 @@ static void on_close(virConnectPtr connection, int reason, void *user)
 	look_soon(state);
 }
 
+/* libvirt knows by the event's number what a callback takes. Compilers let it pass by way of void (*)(void). */
+#define CALLBACK(function) VIR_DOMAIN_EVENT_CALLBACK((void (*)(void))(function))
+
 static void subscribe(struct state *state)
 {
 	static const int events[] = {VIR_DOMAIN_EVENT_ID_LIFECYCLE,       VIR_DOMAIN_EVENT_ID_REBOOT,
@@ -314,10 +317,8 @@ static void subscribe(struct state *state)
 				     VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED,  VIR_DOMAIN_EVENT_ID_BLOCK_JOB_2,
 				     VIR_DOMAIN_EVENT_ID_BLOCK_JOB};
 	const virConnectDomainEventGenericCallback callbacks[] = {
-	    VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), VIR_DOMAIN_EVENT_CALLBACK(on_reboot),
-	    VIR_DOMAIN_EVENT_CALLBACK(on_metadata),  VIR_DOMAIN_EVENT_CALLBACK(on_device),
-	    VIR_DOMAIN_EVENT_CALLBACK(on_device),    VIR_DOMAIN_EVENT_CALLBACK(on_block_job),
-	    VIR_DOMAIN_EVENT_CALLBACK(on_block_job)};
+	    CALLBACK(on_lifecycle), CALLBACK(on_reboot),    CALLBACK(on_metadata), CALLBACK(on_device),
+	    CALLBACK(on_device),    CALLBACK(on_block_job), CALLBACK(on_block_job)};
 
 	for (size_t i = 0; i < sizeof(events) / sizeof(*events); i++)
 		state->callbacks[i] = virConnectDomainEventRegisterAny(state->connection, NULL, events[i],
