@@ -20,9 +20,9 @@ PROGRAMS = {
     "cli/yagura": "/usr/bin/yagura",
     "e2e/nested/e2e-stranger": "/usr/lib/yagura/stranger",
 }
-TESTS = ("tests/agent/telebpf/test-confine", "tests/agent/telebpf/test-guestfs", "tests/guest-image/test-guest-session",
+TESTS = ("tests/agent/telebpf/confine/test-confine", "tests/agent/telebpf/guestfs/test-guestfs", "tests/guest-image/test-guest-session",
          "tests/guest-image/test-guest-server")
-TESTS_NEED = ("tests/agent/telebpf/confine-probe", "tests/agent/telebpf/libconfine-preload.so",
+TESTS_NEED = ("tests/agent/telebpf/confine/confine-probe", "tests/agent/telebpf/confine/libconfine-preload.so",
               "guest-image/yagura-guest")
 UUID = "6a0b1d0e-9a51-4b76-9a0c-0d2f2f6f7a01"
 # QEMU's TCG inside TCG is slow by a factor of ten, on a busy machine by more: nothing here may be impatient.
@@ -50,6 +50,7 @@ def images(build, keys):
     """Makes the image of the guest inside, then that of the node which carries it; returns the node's folder."""
     inner, outer = agent.ROOT / "build/images/nested-guest", agent.ROOT / "build/images/nested-node"
     if not (keys / "node.cert").exists():
+        keys.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run([build / "cli/yagura", "keys", "init", keys, "--name", "e2e"], check=True, capture_output=True)
     _build("--variant", "inner", "--guest-binary", build / "guest-image/yagura-guest", "--root-pub", keys / "root.pub",
            "--out", inner)
