@@ -15,6 +15,14 @@
 
 #define YGR_LOCAL_FD 1000 /* just below the application's RLIMIT_NOFILE hard limit of its own range */
 
+/*
+ * A static executable, which no loader brings the shim to: the launcher executes the shim, with the program at
+ * this descriptor and its number in this variable.
+ */
+#define YGR_LOCAL_LOAD_FD       1001
+#define YGR_LOCAL_LOAD_FD_TEXT  "1001"
+#define YGR_LOCAL_LOAD_VARIABLE "YAGURA_SHIM_EXECUTE"
+
 enum ygr_local_message {
 	/* shim > session: struct ygr_local_hello; answered by struct ygr_local_welcome */
 	YGR_LOCAL_HELLO = YGR_MSG_LOCAL_FIRST,
@@ -41,14 +49,19 @@ enum ygr_local_message {
 
 struct ygr_local_hello {
 	uint32_t pid;       /* as the application sees itself */
-	uint32_t mechanism; /* enum ygr_local_mechanism */
+	uint16_t mechanism; /* enum ygr_local_mechanism */
+	uint16_t entrance;  /* enum ygr_local_entrance */
 };
 
 enum ygr_local_mechanism { YGR_LOCAL_REWRITE = 1, YGR_LOCAL_DISPATCH = 2 };
 
+/* How the shim came into the process: by the dynamic loader, or it has loaded the program itself. */
+enum ygr_local_entrance { YGR_LOCAL_PRELOADED = 0, YGR_LOCAL_LOADED = 1 };
+
 struct ygr_local_welcome {
 	uint32_t possible_cpus;
-	uint32_t trace; /* 1: the shim reports nothing more, the session prints forwarded calls */
+	uint32_t trace;   /* 1: the shim reports nothing more, the session prints forwarded calls */
+	uint32_t version; /* of the guest's kernel as LINUX_VERSION_CODE, 0: unknown */
 	struct {
 		char sysname[65], nodename[65], release[65], version[65], machine[65], domainname[65];
 	} uname; /* the guest's, as struct utsname */

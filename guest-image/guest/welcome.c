@@ -1,12 +1,14 @@
 /* The WELCOME document; see welcome.h. */
 #include "guest-image/guest/welcome.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -114,6 +116,33 @@ static json_int_t clock_ns(clockid_t clock)
 	return (json_int_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+/*
+ * LINUX_VERSION_CODE of this kernel, which its vDSO has in a note and uname(2) need not tell (Debian's 6.1.0-13 is
+ * a 6.1.55); 0 when it cannot be found.
+ */
+static json_int_t version_code(void)
+{
+	const uint8_t *vdso = (const uint8_t *)getauxval(AT_SYSINFO_EHDR);
+	const Elf64_Ehdr *head = (const Elf64_Ehdr *)vdso;
+	const Elf64_Phdr *segment = vdso ? (const Elf64_Phdr *)(vdso + head->e_phoff) : NULL;
+	for (unsigned i = 0; segment && i < head->e_phnum; i++) {
+		const uint8_t *at = vdso + segment[i].p_offset, *end = at + segment[i].p_filesz;
+		while (segment[i].p_type == PT_NOTE && at < end) {
+			const Elf64_Nhdr *note = (const Elf64_Nhdr *)at;
+			const uint8_t *name = at + sizeof(*note),
+				      *text = name + ((note->n_namesz + 3) & ~3u);
+			uint32_t code;
+			if (note->n_type == 0 && note->n_descsz == sizeof(code) &&
+			    !strcmp((const char *)name, "Linux")) {
+				memcpy(&code, text, sizeof(code));
+				return code;
+			}
+			at = text + ((note->n_descsz + 3) & ~3u);
+		}
+	}
+	return 0;
+}
+
 static json_t *features_of(const struct ygr_guest_facts *facts)
 {
 	const struct ygr_guest_features *f = &facts->features;
@@ -133,15 +162,16 @@ char *ygr_guest_welcome(const struct ygr_guest_facts *facts)
 	json_t *btf = facts->btf_size ? json_pack("{s:I, s:s}", "size", (json_int_t)facts->btf_size,
 						  "sha256", facts->btf_sha256)
 				      : json_null();
-	json_t *document = json_pack(
-	    "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o,"
-	    " s:{s:I, s:I, s:I}}",
-	    "program", "yagura-guest " YGR_GUEST_VERSION, "sysname", name.sysname, "nodename",
-	    ascii(name.nodename), "release", ascii(name.release), "version", ascii(name.version), "machine",
-	    name.machine, "domainname", ascii(name.domainname), "bootID", boot_id, "pageSize",
-	    (json_int_t)sysconf(_SC_PAGESIZE), "btf", btf, "lsm", lsm_list(), "cpus", cpu_lists(),
-	    "features", features_of(facts), "clock", "monotonic", clock_ns(CLOCK_MONOTONIC), "boottime",
-	    clock_ns(CLOCK_BOOTTIME), "realtime", clock_ns(CLOCK_REALTIME));
+	json_t *document =
+	    json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o,"
+		      " s:{s:I, s:I, s:I}}",
+		      "program", "yagura-guest " YGR_GUEST_VERSION, "sysname", name.sysname, "nodename",
+		      ascii(name.nodename), "release", ascii(name.release), "version", ascii(name.version),
+		      "versionCode", version_code(), "machine", name.machine, "domainname",
+		      ascii(name.domainname), "bootID", boot_id, "pageSize",
+		      (json_int_t)sysconf(_SC_PAGESIZE), "btf", btf, "lsm", lsm_list(), "cpus", cpu_lists(),
+		      "features", features_of(facts), "clock", "monotonic", clock_ns(CLOCK_MONOTONIC),
+		      "boottime", clock_ns(CLOCK_BOOTTIME), "realtime", clock_ns(CLOCK_REALTIME));
 	char *text = document ? json_dumps(document, JSON_COMPACT) : NULL;
 	json_decref(document);
 	return text;

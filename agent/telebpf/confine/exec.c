@@ -5,10 +5,9 @@
  *
  * Capabilities follow capabilities(7): the bounding set keeps CAP_SYS_RAWIO only, securebits are locked so
  * that user 0 would mean nothing, and the ambient set carries the capability over exec. It goes along only
- * to a dynamic executable with a shim: there the shim drops it before any code of the application runs,
- * while in a static executable nobody would.
+ * where the shim comes first and drops it before any code of the application runs: in a dynamic executable, and in
+ * a static one, which the shim itself is executed to load (shim/load.c).
  */
-#include <elf.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
@@ -23,6 +22,7 @@
 #include <sys/syscall.h>
 
 #include "agent/telebpf/confine/child.h"
+#include "agent/telebpf/executable.h"
 #include "agent/telebpf/local.h"
 #include "lib/base/cleanup.h"
 
@@ -111,24 +111,9 @@ int ygr_confine_verify(int fd, const uint8_t want[32])
 	return r;
 }
 
-/* Whether the dynamic loader, and so the shim, comes first. */
-static bool is_dynamic(int fd)
+static int64_t read_at(int fd, void *to, size_t length, uint64_t offset)
 {
-	Elf64_Ehdr head;
-
-	if (pread(fd, &head, sizeof(head), 0) != sizeof(head) ||
-	    memcmp(head.e_ident, ELFMAG, SELFMAG) != 0 || head.e_ident[EI_CLASS] != ELFCLASS64)
-		return false;
-	for (unsigned i = 0; i < head.e_phnum && i < 128; i++) {
-		Elf64_Phdr program;
-
-		if (pread(fd, &program, sizeof(program), (off_t)(head.e_phoff + i * sizeof(program))) !=
-		    sizeof(program))
-			return false;
-		if (program.p_type == PT_INTERP)
-			return true;
-	}
-	return false;
+	return pread(fd, to, length, (off_t)offset);
 }
 
 static int open_executable(const struct ygr_confine_options *options, struct ygr_error *error)
@@ -236,14 +221,15 @@ static int become_user(const struct ygr_confine_options *options, bool rawio, st
 
 /* The given environment without what steers the dynamic loader, then our two variables. */
 static int make_environment(const struct ygr_confine_options *options, char *preload, size_t preload_size,
-			    char *env[ENV_MAX + 3], struct ygr_error *error)
+			    char *env[ENV_MAX + 4], struct ygr_error *error)
 {
 	static char mark[] = "YAGURA_SHIM=1";
 	unsigned count = 0;
 
 	for (char *const *var = options->envp; *var; var++) {
 		if (strncmp(*var, "LD_", 3) == 0 || strncmp(*var, "GLIBC_TUNABLES=", 15) == 0 ||
-		    strncmp(*var, "YAGURA_SHIM=", 12) == 0)
+		    strncmp(*var, "YAGURA_SHIM=", 12) == 0 ||
+		    strncmp(*var, YGR_LOCAL_LOAD_VARIABLE "=", sizeof(YGR_LOCAL_LOAD_VARIABLE)) == 0)
 			continue;
 		if (count == ENV_MAX)
 			return ygr_error_set(error, E2BIG, "more than %d environment variables", ENV_MAX);
@@ -261,12 +247,35 @@ static int make_environment(const struct ygr_confine_options *options, char *pre
 	return 0;
 }
 
+/*
+ * The descriptor that is executed: FD itself, or for a static executable the shim's, which finds FD at
+ * YGR_LOCAL_LOAD_FD, as ENV then says.
+ */
+static int choose_first(const struct ygr_confine_options *options, enum ygr_executable kind, int fd,
+			char **env, struct ygr_error *error)
+{
+	static char load[] = YGR_LOCAL_LOAD_VARIABLE "=" YGR_LOCAL_LOAD_FD_TEXT;
+	int shim;
+
+	if (!options->shim || kind != YGR_EXECUTABLE_STATIC)
+		return fd;
+	shim = open(options->shim, O_RDONLY | O_CLOEXEC);
+	if (shim < 0 || dup2(fd, YGR_LOCAL_LOAD_FD) < 0)
+		return failed(error, "cannot open the shim for a static executable");
+	while (*env)
+		env++;
+	*env++ = load;
+	*env = NULL;
+	return shim;
+}
+
 int ygr_confine_exec(const struct ygr_confine_child *child, struct ygr_error *error)
 {
 	const struct ygr_confine_options *options = child->options;
-	char preload[4200], *env[ENV_MAX + 3];
+	char preload[4200], *env[ENV_MAX + 4];
+	enum ygr_executable kind;
 	sigset_t none;
-	int fd, r = make_environment(options, preload, sizeof(preload), env, error);
+	int fd, first, r = make_environment(options, preload, sizeof(preload), env, error);
 
 	if (r < 0)
 		return r;
@@ -282,11 +291,15 @@ int ygr_confine_exec(const struct ygr_confine_child *child, struct ygr_error *er
 	fd = open_executable(options, error);
 	if (fd < 0)
 		return fd;
-	r = become_user(options, options->shim && is_dynamic(fd), error);
+	kind = ygr_executable_kind(fd, read_at);
+	first = choose_first(options, kind, fd, env, error);
+	if (first < 0)
+		return first;
+	r = become_user(options, options->shim && kind != YGR_EXECUTABLE_OTHER, error);
 	if (r == 0)
 		r = ygr_confine_filter_app(options->traced, error);
 	if (r < 0)
 		return r;
-	execveat(fd, "", options->argv, env, AT_EMPTY_PATH);
+	execveat(first, "", options->argv, env, AT_EMPTY_PATH);
 	return ygr_error_set(error, errno, "cannot execute %s: %m", options->executable);
 }

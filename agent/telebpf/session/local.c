@@ -85,6 +85,7 @@ static int hello(struct ygr_local *local, const struct ygr_frame *frame)
 	if (!session->greeted) {
 		session->greeted = true;
 		session->mechanism = hello.mechanism;
+		session->entrance = hello.entrance;
 	}
 	welcome.trace = session->config.trace;
 	ygr_local_answer(local, YGR_LOCAL_WELCOME, frame->id, &welcome, sizeof(welcome), -1);

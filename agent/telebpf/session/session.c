@@ -274,6 +274,13 @@ static const char *mechanism_name(const struct ygr_session *session)
 	}
 }
 
+static const char *entrance_name(const struct ygr_session *session)
+{
+	if (!session->mechanism)
+		return "None";
+	return session->entrance == YGR_LOCAL_LOADED ? "Loaded" : "Preloaded";
+}
+
 /* The start is reported when the shim has said how it hooks, or when it is clear that there is no shim. */
 static void report_started(struct ygr_session *session)
 {
@@ -284,11 +291,12 @@ static void report_started(struct ygr_session *session)
 	if (!session->ram)
 		delivery = YGR_DELIVERY_STREAM;
 	ygr_report_object(&session->report,
-			  json_pack("{s:s, s:i, s:s, s:s, s:s*, s:{s:s, s:b, s:b, s:b}}", "event", "started",
-				    "pid", (int)ygr_confine_app_pid(session->confined), "mechanism",
-				    mechanism_name(session), "delivery", ygr_delivery_name(delivery),
-				    "deliveryReason", session->not_shared, "confinement", "cgroup",
-				    had->cgroup, "memory", had->memory, "cpu", had->cpu, "time", had->time));
+			  json_pack("{s:s, s:i, s:s, s:s, s:s, s:s*, s:{s:s, s:b, s:b, s:b}}", "event",
+				    "started", "pid", (int)ygr_confine_app_pid(session->confined),
+				    "mechanism", mechanism_name(session), "entrance", entrance_name(session),
+				    "delivery", ygr_delivery_name(delivery), "deliveryReason",
+				    session->not_shared, "confinement", "cgroup", had->cgroup, "memory",
+				    had->memory, "cpu", had->cpu, "time", had->time));
 }
 
 static void report_counters(struct ygr_session *session)

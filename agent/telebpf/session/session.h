@@ -60,7 +60,8 @@ struct ygr_session {
 
 	struct ygr_local *locals[YGR_SESSION_PROCESSES];
 	bool greeted;       /* a LOCAL_HELLO came */
-	uint32_t mechanism; /* enum ygr_local_mechanism, 0: none */
+	uint16_t mechanism; /* enum ygr_local_mechanism, 0: none */
+	uint16_t entrance;  /* enum ygr_local_entrance */
 	bool mounted;       /* the guest's files are (fuse is watched), or cannot be any more */
 	bool running;       /* the confinement says that the application runs */
 	bool started;       /* reported */

@@ -51,6 +51,20 @@ static uint32_t possible_cpus(const json_t *json)
 	return count ? count : 1;
 }
 
+/* As its vDSO says, else as far as the release tells: LINUX_VERSION_CODE, 0 when neither does. */
+static uint32_t version_code(const json_t *json, const char *release)
+{
+	const json_t *code = json_object_get(json, "versionCode");
+	unsigned major, minor, patch = 0;
+
+	if (json_is_integer(code) && json_integer_value(code) > 0 && json_integer_value(code) <= UINT32_MAX)
+		return (uint32_t)json_integer_value(code);
+	if (sscanf(release, "%3u.%3u.%5u", &major, &minor, &patch) < 2 || major > UINT16_MAX ||
+	    minor > UINT8_MAX)
+		return 0;
+	return major << 16 | minor << 8 | (patch > UINT8_MAX ? UINT8_MAX : patch);
+}
+
 static bool clock_at(const json_t *clock, const char *key, int64_t *ret)
 {
 	const json_t *value = json_object_get(clock, key);
@@ -76,6 +90,7 @@ void ygr_welcome_read(struct ygr_welcome *welcome, const json_t *json)
 	copy_name(local->uname.version, json, "version", "#1");
 	copy_name(local->uname.machine, json, "machine", "x86_64");
 	copy_name(local->uname.domainname, json, "domainname", "(none)");
+	local->version = version_code(json, local->uname.release);
 	memcpy(welcome->hostname, local->uname.nodename, sizeof(welcome->hostname));
 	welcome->has_clock = clock_at(clock, "monotonic", &welcome->monotonic_ns) &&
 			     clock_at(clock, "boottime", &welcome->boottime_ns);

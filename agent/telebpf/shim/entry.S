@@ -21,7 +21,10 @@
 #define RIP 104
 #define RSP 112
 
+#define NR_MUNMAP 11
 #define NR_RT_SIGRETURN 15
+#define NR_EXIT 60
+#define NR_SIGALTSTACK 131
 #define UC_SIGMASK 296 /* offset of uc_sigmask in the kernel's struct ucontext */
 #define SIGSYS_BIT 30
 
@@ -71,6 +74,40 @@ ygr_sigreturn_here:
 	syscall
 	ud2
 	.size ygr_sigreturn, . - ygr_sigreturn
+
+/*
+ * int64_t ygr_sigaltstack_at(sp, set, old): sigaltstack(2) with another stack pointer. Nothing is written there, and
+ * no signal can come.
+ */
+	.globl ygr_sigaltstack_at
+	.hidden ygr_sigaltstack_at
+	.type ygr_sigaltstack_at, @function
+	.align 16
+ygr_sigaltstack_at:
+	mov	%rsp, %r8
+	mov	%rdi, %rsp
+	mov	%rsi, %rdi
+	mov	%rdx, %rsi
+	mov	$NR_SIGALTSTACK, %eax
+	syscall
+	mov	%r8, %rsp
+	ret
+	.size ygr_sigaltstack_at, . - ygr_sigaltstack_at
+
+/* void ygr_exit_unmapped(pages, length, code): exit(2) after munmap(2) of the stack that it was called on. */
+	.globl ygr_exit_unmapped
+	.hidden ygr_exit_unmapped
+	.type ygr_exit_unmapped, @function
+	.align 16
+ygr_exit_unmapped:
+	mov	%rdx, %r12
+	mov	$NR_MUNMAP, %eax
+	syscall
+	mov	%r12, %rdi
+	mov	$NR_EXIT, %eax
+	syscall
+	ud2
+	.size ygr_exit_unmapped, . - ygr_exit_unmapped
 
 /*
  * int64_t ygr_clone_raw(nr, const uint64_t args[6], struct ygr_regs *child): clone or clone3 with a stack of
@@ -201,5 +238,28 @@ ygr_entry:
 	jmp	ygr_sigreturn_here
 	.cfi_endproc
 	.size ygr_entry, . - ygr_entry
+
+/*
+ * Where the kernel begins when this file is executed: the stack has what the program is to find there. Not in the
+ * section above: it has no system call.
+ */
+	.text
+	.globl ygr_load_entry
+	.type ygr_load_entry, @function
+	.align 16
+ygr_load_entry:
+	.cfi_startproc
+	.cfi_undefined %rip
+	xor	%ebp, %ebp
+	mov	%rsp, %rbx
+	mov	%rsp, %rdi
+	and	$-16, %rsp
+	call	ygr_load
+	mov	%rbx, %rsp
+	xor	%ebx, %ebx
+	xor	%edx, %edx /* nothing to be called at exit */
+	jmp	*%rax
+	.cfi_endproc
+	.size ygr_load_entry, . - ygr_load_entry
 
 	.section .note.GNU-stack, "", @progbits

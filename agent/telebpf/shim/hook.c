@@ -103,6 +103,9 @@ int64_t ygr_hook(struct ygr_regs *regs)
 	case SYS_faccessat2:
 	case SYS_readlinkat:
 		return ygr_hook_path(regs, 1);
+	case SYS_statfs:
+	case SYS_fstatfs:
+		return ygr_hook_statfs(regs);
 	case SYS_getuid:
 	case SYS_geteuid:
 	case SYS_getgid:
@@ -144,6 +147,8 @@ int64_t ygr_hook(struct ygr_regs *regs)
 	case SYS_execve:
 	case SYS_execveat:
 		return ygr_hook_exec(regs);
+	case SYS_exit:
+		return ygr_hook_exit(regs);
 	case SYS_rt_sigaction:
 		return ygr_hook_sigaction(regs);
 	case SYS_rt_sigprocmask:

@@ -1,14 +1,18 @@
 /*
- * Two kinds of names below /proc mean something of the guest, and cannot be mounted over the application's own:
+ * Three kinds of names below /proc mean something else than the kernel would say, and cannot be mounted over the
+ * application's own:
  *
  * - /proc/self/fdinfo/N (or with its own pid) of a remote descriptor N. libbpf and bpftool read there what
  *   OBJ_GET_INFO does not tell, as memlock. The answer is a file in memory with the guest's text.
  * - /proc/PID/... of any process but itself, and the list of processes. Events carry the guest's pids; what
  *   enriches them looks here. The guest's /proc is in the guest's files (guestfs.h) as far as the grant shows
  *   it; what is not there is looked for where the name says.
+ * - /proc/self/exe of a static program: for the kernel that is the shim, which has loaded it (load.c).
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/memfd.h>
+#include <string.h>
 
 #include "agent/telebpf/shim/shim.h"
 
@@ -83,6 +87,37 @@ static int64_t fdinfo_of(const struct name *name)
 	return at && *at == '\0' ? fd : -1;
 }
 
+/* Is NAME the link to the executable that this process is? */
+static bool is_own_exe(const struct name *name)
+{
+	const char *at = *name->process ? skip_own(name->process + 1) : NULL;
+
+	at = at ? skip(at, "/exe") : NULL;
+	return at && *at == '\0';
+}
+
+bool ygr_path_is_own_exe(uint64_t address)
+{
+	struct name name;
+
+	return ygr_shim.executable[0] && read_name(address, &name) && is_own_exe(&name);
+}
+
+void ygr_text_fd(char to[40], const char *prefix, int fd)
+{
+	char digits[12];
+	unsigned rest = fd < 0 ? 0 : (unsigned)fd, count = 0;
+
+	while (*prefix)
+		*to++ = *prefix++;
+	do
+		digits[count++] = (char)('0' + rest % 10);
+	while ((rest /= 10) > 0);
+	while (count > 0)
+		*to++ = digits[--count];
+	*to = '\0';
+}
+
 /* Is NAME about other processes? */
 static bool of_others(const struct name *name)
 {
@@ -107,13 +142,49 @@ static int64_t perform(const struct ygr_regs *regs, unsigned index, const struct
 	return r == -ENOENT || r == -EACCES ? ygr_native(regs) : r;
 }
 
+/* REGS is about the link to the executable of a program that the shim has loaded. */
+static int64_t perform_exe(const struct ygr_regs *regs, unsigned index)
+{
+	struct ygr_regs copy = *regs;
+	uint64_t to = index == 0 ? regs->rsi : regs->rdx, room = index == 0 ? regs->rdx : regs->r10;
+	uint64_t length = strlen(ygr_shim.executable);
+
+	switch (regs->rax) {
+	case SYS_readlink:
+	case SYS_readlinkat:
+		if ((int64_t)room <= 0)
+			return -EINVAL;
+		length = length < room ? length : room;
+		return ygr_user_write(NULL, to, ygr_shim.executable, length) < 0 ? -EFAULT : (int64_t)length;
+	case SYS_lstat:
+		return ygr_native(regs);
+	case SYS_newfstatat:
+		if (regs->r10 & AT_SYMLINK_NOFOLLOW)
+			return ygr_native(regs);
+		break;
+	case SYS_statx:
+		if (regs->rdx & AT_SYMLINK_NOFOLLOW)
+			return ygr_native(regs);
+		break;
+	default:
+		break;
+	}
+	if (index == 0)
+		copy.rdi = (uint64_t)ygr_shim.executable;
+	else
+		copy.rsi = (uint64_t)ygr_shim.executable;
+	return ygr_native(&copy);
+}
+
 int64_t ygr_hook_path(const struct ygr_regs *regs, unsigned index)
 {
 	struct name name;
 
-	if (!read_name(index == 0 ? regs->rdi : regs->rsi, &name) || !of_others(&name))
+	if (!read_name(index == 0 ? regs->rdi : regs->rsi, &name))
 		return ygr_native(regs);
-	return perform(regs, index, &name);
+	if (ygr_shim.executable[0] && is_own_exe(&name))
+		return perform_exe(regs, index);
+	return of_others(&name) ? perform(regs, index, &name) : ygr_native(regs);
 }
 
 static int64_t open_fdinfo(const struct ygr_slot *slot)
@@ -142,6 +213,8 @@ int64_t ygr_hook_open(const struct ygr_regs *regs)
 		return ygr_native(regs);
 	if (of_others(&name))
 		return perform(regs, index, &name);
+	if (ygr_shim.executable[0] && is_own_exe(&name))
+		return perform_exe(regs, index);
 	fd = fdinfo_of(&name);
 	if (fd < 0 || !ygr_slot_of(fd) || !ygr_table_ours())
 		return ygr_native(regs);

@@ -15,9 +15,6 @@
 
 #include "agent/telebpf/shim/shim.h"
 
-#define ENVIRONMENT_FEW 512
-#define ENVIRONMENT_MAX 8192 /* pointers of an environment that is put right */
-
 /* One clone, fork, vfork or clone3, whichever it was. */
 struct birth {
 	int64_t nr;
@@ -187,78 +184,5 @@ int64_t ygr_hook_clone(const struct ygr_regs *regs)
 	if (process)
 		ygr_shim_unlock_raw();
 	ygr_sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, 8);
-	return r;
-}
-
-/* Does the string at ADDRESS begin with PREFIX? */
-static bool begins(uint64_t address, const char *prefix)
-{
-	char text[32];
-	size_t len = strlen(prefix);
-
-	return len <= sizeof(text) && ygr_user_read_some(address, text, len) == len &&
-	       memcmp(text, prefix, len) == 0;
-}
-
-/*
- * An environment that keeps the shim: the application's strings, but our LD_PRELOAD and YAGURA_SHIM, as at
- * most ROOM pointers in ALL. -E2BIG when there are more.
- */
-static int64_t environment_with_shim(uint64_t envp, uint64_t *all, size_t room)
-{
-	size_t count = 0;
-	uint64_t entry;
-
-	for (size_t i = 0; envp; i++) {
-		if (ygr_user_read(NULL, envp + i * sizeof(entry), &entry, sizeof(entry)) < 0)
-			return -EFAULT;
-		if (!entry)
-			break;
-		if (begins(entry, "LD_PRELOAD=") || begins(entry, "YAGURA_SHIM="))
-			continue;
-		if (count + 3 >= room)
-			return -E2BIG;
-		all[count++] = entry;
-	}
-	all[count++] = (uint64_t)ygr_shim.preload;
-	all[count++] = (uint64_t) "YAGURA_SHIM=1";
-	all[count] = 0;
-	return 0;
-}
-
-static int64_t exec_with(const struct ygr_regs *regs, uint64_t *all, size_t room)
-{
-	bool at = regs->rax == SYS_execveat;
-	struct ygr_regs copy = *regs;
-	int64_t r;
-
-	r = environment_with_shim(at ? regs->r10 : regs->rdx, all, room);
-	if (r < 0)
-		return r;
-	if (at)
-		copy.r10 = (uint64_t)all;
-	else
-		copy.rdx = (uint64_t)all;
-	return ygr_native(&copy);
-}
-
-int64_t ygr_hook_exec(const struct ygr_regs *regs)
-{
-	/* On the stack if it fits: pages would stay behind in a parent that posix_spawn's child shares
-	 * memory with. */
-	uint64_t few[ENVIRONMENT_FEW], *many;
-	size_t size = ENVIRONMENT_MAX * sizeof(*many);
-	int64_t r;
-
-	if (!ygr_shim.preload[0])
-		return ygr_native(regs);
-	r = exec_with(regs, few, ENVIRONMENT_FEW);
-	if (r != -E2BIG)
-		return r;
-	many = ygr_pages_new(size);
-	if (!many)
-		return -ENOMEM;
-	r = exec_with(regs, many, ENVIRONMENT_MAX);
-	ygr_pages_free(many, size);
 	return r;
 }

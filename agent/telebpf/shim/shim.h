@@ -6,10 +6,12 @@
  */
 #pragma once
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "agent/telebpf/executable.h"
 #include "agent/telebpf/local.h"
 #include "agent/telebpf/shim/sys.h"
 #include "lib/wire/call.h"
@@ -50,7 +52,10 @@ struct ygr_shim {
 		    descriptors */
 	uint32_t lock;
 	bool page_zero;
-	char preload[512]; /* LD_PRELOAD=... as it was at the start */
+	bool go;     /* small stacks: signals are handled on the alternate one, and no site is rewritten */
+	bool loaded; /* the shim has loaded the program, which is static */
+	char executable[512]; /* its name then, else empty */
+	char preload[512];    /* LD_PRELOAD=... as it was at the start */
 	struct ygr_local_welcome welcome;
 };
 
@@ -118,6 +123,31 @@ int64_t ygr_hook_open(const struct ygr_regs *regs); /* open, openat, openat2 */
 /* REGS has a path as argument INDEX (0 or 1), and only looks at what is there. */
 int64_t ygr_hook_path(const struct ygr_regs *regs, unsigned index);
 
+/* Is the string at ADDRESS a name of its own executable, which the shim has loaded? */
+bool ygr_path_is_own_exe(uint64_t address);
+/* PREFIX (at most 27 bytes) and the number FD. */
+void ygr_text_fd(char to[40], const char *prefix, int fd);
+
+/* statfs.c: what kind of file system the guest's files are in */
+int64_t ygr_hook_statfs(const struct ygr_regs *regs);
+
+/* image.c: executables. A static one as it was mapped: addresses. */
+struct ygr_image {
+	uint64_t entry, segments, segment_count; /* of program headers */
+};
+
+int64_t ygr_image_read(int fd, void *to, size_t length, uint64_t offset);
+/* -ENOEXEC: none that is static; -EEXIST: its addresses are taken. */
+int ygr_image_map(int fd, struct ygr_image *ret);
+/* Has Go's linker made the program with COUNT program headers at SEGMENTS? */
+bool ygr_image_is_go(uint64_t segments, uint64_t count);
+
+/* load.c: from entry.S, with the stack as the kernel made it. The address of the program's entry. */
+uint64_t ygr_load(uint64_t *stack);
+
+/* vdso.c: writes VERSION (as LINUX_VERSION_CODE, 0: unknown) into the vDSO at address VDSO */
+void ygr_vdso_tell(uint64_t vdso, uint32_t version);
+
 /* map.c: mappings of remote objects */
 int64_t ygr_hook_mmap(const struct ygr_regs *regs);
 int64_t ygr_hook_munmap(const struct ygr_regs *regs);
@@ -136,8 +166,10 @@ int64_t ygr_hook_wait(const struct ygr_regs *regs, int mask_index);
 
 /* process.c */
 int64_t ygr_hook_clone(const struct ygr_regs *regs);
-int64_t ygr_hook_exec(const struct ygr_regs *regs);
 void ygr_child_start(struct ygr_regs *regs); /* entry.S: first steps on a new stack */
+
+/* exec.c */
+int64_t ygr_hook_exec(const struct ygr_regs *regs);
 
 /* signal.c */
 int64_t ygr_hook_sigaction(const struct ygr_regs *regs);
@@ -145,6 +177,11 @@ int64_t ygr_hook_sigprocmask(const struct ygr_regs *regs);
 /* REGS performed natively with argument INDEX (0..5), a signal set, not blocking SIGSYS. */
 int64_t ygr_native_masked(const struct ygr_regs *regs, unsigned index);
 int ygr_signal_start(void); /* installs the SIGSYS handler */
+
+/* stack.c */
+/* sigaltstack(2), where CURRENT is what rt_sigreturn puts back. */
+int64_t ygr_stack_alternate(const struct ygr_regs *regs, stack_t *current);
+int64_t ygr_hook_exit(const struct ygr_regs *regs); /* of one thread */
 
 /* hook.c */
 int64_t ygr_native(const struct ygr_regs *regs);
@@ -156,11 +193,14 @@ void ygr_site_rewrite(const struct ygr_regs *regs);
 bool ygr_site_known(uint64_t after);
 void ygr_site_forked(void);
 
-/* start.c */
+/* start.c: before the program's first instruction */
+void ygr_start(char **envp);
 int ygr_dispatch_arm(void); /* for the calling thread */
 
 /* entry.S */
 void ygr_entry(void);
 void ygr_restorer(void);
 _Noreturn void ygr_sigreturn(uint64_t sp);
+int64_t ygr_sigaltstack_at(uint64_t sp, const stack_t *set, stack_t *old); /* all signals are blocked */
+_Noreturn void ygr_exit_unmapped(void *pages, uint64_t length, uint64_t code);
 int64_t ygr_clone_raw(int64_t nr, const uint64_t args[6], struct ygr_regs *child);

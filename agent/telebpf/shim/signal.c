@@ -103,6 +103,10 @@ static void on_sigsys(int signal_number, siginfo_t *info, void *user_context)
 	regs.rax = (uint64_t)(int64_t)(int)regs.rax;
 	if (regs.rax == SYS_rt_sigreturn)
 		ygr_sigreturn(regs.rsp);
+	if (regs.rax == SYS_sigaltstack && ygr_shim.go) {
+		cpu[REG_RAX] = ygr_stack_alternate(&regs, &context->uc_stack);
+		return;
+	}
 	cpu[REG_RAX] = ygr_hook(&regs);
 	if (regs.rax == SYS_rt_sigprocmask)
 		ygr_sys4(SYS_rt_sigprocmask, SIG_BLOCK, 0, &context->uc_sigmask, 8);
@@ -114,7 +118,8 @@ int ygr_signal_start(void)
 {
 	struct kernel_sigaction action = {
 	    .handler = (uint64_t)on_sigsys,
-	    .flags = SA_SIGINFO | SA_NODEFER | SA_RESTART | RESTORER,
+	    /* A goroutine's stack has no room for a signal frame; Go gives each thread an alternate one. */
+	    .flags = SA_SIGINFO | SA_NODEFER | SA_RESTART | RESTORER | (ygr_shim.go ? SA_ONSTACK : 0u),
 	    .restorer = (uint64_t)ygr_restorer,
 	};
 	uint64_t set = SIGSYS_SET;

@@ -1,6 +1,6 @@
 /*
- * The shim's beginning: before any code of the application (-z initfirst), and in every image that it
- * execs. Says hello to the session, puts the trampoline at address 0 if it may, gives up every capability,
+ * The shim's beginning: before any code of the application (-z initfirst, or in load.c), and in every image that
+ * it execs. Says hello to the session, puts the trampoline at address 0 if it may, gives up every capability,
  * and arms Syscall User Dispatch.
  *
  * Sources: zpoline (Yasukata et al., USENIX ATC 2023), lazypoline (Jacobs et al., DSN 2024),
@@ -9,6 +9,7 @@
 #include <linux/capability.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -116,26 +117,46 @@ static void remember_preload(const char *value)
 	memcpy(ygr_shim.preload + sizeof("LD_PRELOAD=") - 1, value, len + 1);
 }
 
-__attribute__((constructor)) static void start(int argc, char **argv, char **envp)
+/* The value of TYPE in the auxiliary vector, which lies behind the environment; 0. */
+static uint64_t auxiliary(char **envp, uint64_t type)
+{
+	const Elf64_auxv_t *vector;
+
+	while (*envp)
+		envp++;
+	for (vector = (const Elf64_auxv_t *)(envp + 1); vector->a_type != AT_NULL; vector++)
+		if (vector->a_type == type)
+			return vector->a_un.a_val;
+	return 0;
+}
+
+void ygr_start(char **envp)
 {
 	const char *on = environment(envp, "YAGURA_SHIM"),
 		   *off = environment(envp, "YAGURA_SHIM_NO_REWRITE");
 	int type, len = sizeof(type);
 
-	(void)argc;
-	(void)argv;
 	if (!on || on[0] != '1' ||
 	    ygr_sys5(SYS_getsockopt, YGR_LOCAL_FD, SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
 	    type != SOCK_STREAM)
 		return;
 	ygr_shim.pid = (int)ygr_sys0(SYS_getpid);
-	ygr_shim.page_zero = !(off && off[0] == '1') && map_page_zero();
+	ygr_shim.go = ygr_image_is_go(auxiliary(envp, AT_PHDR), auxiliary(envp, AT_PHNUM));
+	ygr_shim.page_zero = !ygr_shim.go && !(off && off[0] == '1') && map_page_zero();
 	drop_capabilities();
 	remember_preload(environment(envp, "LD_PRELOAD"));
 	ygr_wire_hello();
+	ygr_vdso_tell(auxiliary(envp, AT_SYSINFO_EHDR), ygr_shim.welcome.version);
 	/* A pipe is where the application's lines go: each at once. */
 	if (setvbuf && &stdout)
 		setvbuf(stdout, NULL, _IOLBF, 0);
 	if (ygr_signal_start() < 0 || ygr_dispatch_arm() < 0)
 		ygr_die("this kernel has no Syscall User Dispatch");
+}
+
+__attribute__((constructor)) static void start(int argc, char **argv, char **envp)
+{
+	(void)argc;
+	(void)argv;
+	ygr_start(envp);
 }

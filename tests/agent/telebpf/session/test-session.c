@@ -54,6 +54,39 @@ static void test_rings(void **state)
 	end(&world, &run);
 }
 
+/* Executables that no loader brings the shim to are loaded by it. */
+static void check_static(const char *executable, const char *said, int64_t records)
+{
+	struct world world;
+	struct run run;
+
+	begin(&world, &run, "", executable, "*");
+	assert_int_equal(session_finish(&run), 0);
+	assert_non_null(strstr(run.text, said));
+	assert_int_equal(session_number(session_event(&run, "exited"), "code"), 0);
+	assert_string_equal(session_word(session_event(&run, "started"), "entrance"), "Loaded");
+	assert_int_equal(session_number(session_event(&run, "counters"), "ringRecords"), records);
+	assert_int_equal(session_number(session_event(&run, "counters"), "ringInvalid"), 0);
+	end(&world, &run);
+}
+
+static void test_static(void **state)
+{
+	(void)state;
+	check_static(YGR_SUBJECT_RINGS_STATIC, "rings ok: 300 and 300 records\n", 600);
+}
+
+static void test_go(void **state)
+{
+	(void)state;
+#ifdef YGR_SUBJECT_GO
+	check_static(YGR_SUBJECT_GO, "go ok: 60 and 60 records, kernel ", 120);
+#else
+	print_message("no Go 1.22 or newer when this was built: skipped\n");
+	skip();
+#endif
+}
+
 static void test_catalogue_refuses(void **state)
 {
 	struct world world;
@@ -200,6 +233,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_rings),
+	    cmocka_unit_test(test_static),
+	    cmocka_unit_test(test_go),
 	    cmocka_unit_test(test_catalogue_refuses),
 	    cmocka_unit_test(test_owner_refuses),
 	    cmocka_unit_test(test_refused_session),

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent/telebpf/executable.h"
 #include "agent/telebpf/local.h"
 #include "lib/wire/call.h"
 #include "lib/wire/frame.h"
@@ -140,8 +141,11 @@ static int serve_hello(struct loopback *loopback, int peer, uint32_t id, const u
 	struct ygr_local_hello hello;
 
 	memcpy(&hello, payload, sizeof(hello));
-	if (loopback->result->hellos++ == 0)
-		loopback->result->mechanism = (int)hello.mechanism;
+	if (loopback->result->hellos++ == 0) {
+		loopback->result->mechanism = hello.mechanism;
+		loopback->result->entrance = hello.entrance;
+	}
+	welcome.version = 6u << 16 | 1u << 8 | 99;
 	strcpy(welcome.uname.sysname, "Linux");
 	strcpy(welcome.uname.nodename, "the-guest");
 	strcpy(welcome.uname.release, "6.1.0-guest");
@@ -378,10 +382,17 @@ static void *session(void *argument)
 	return NULL;
 }
 
+static int64_t read_at(int fd, void *to, size_t length, uint64_t offset)
+{
+	return pread(fd, to, length, (off_t)offset);
+}
+
+/* As the confinement does it (confine/exec.c). */
 static void become(const char *shim, char *const argv[], bool rewrite, int local, int out)
 {
 	struct rlimit files = {4096, 4096};
 	char preload[4096];
+	int program;
 
 	setrlimit(RLIMIT_NOFILE, &files);
 	snprintf(preload, sizeof(preload), "%s", shim);
@@ -392,6 +403,12 @@ static void become(const char *shim, char *const argv[], bool rewrite, int local
 	dup2(out, 1);
 	if (dup2(local, YGR_LOCAL_FD) < 0)
 		_exit(126);
+	program = open(argv[0], O_RDONLY | O_CLOEXEC);
+	if (ygr_executable_kind(program, read_at) == YGR_EXECUTABLE_STATIC &&
+	    dup2(program, YGR_LOCAL_LOAD_FD) >= 0) {
+		setenv(YGR_LOCAL_LOAD_VARIABLE, YGR_LOCAL_LOAD_FD_TEXT, 1);
+		execv(shim, argv);
+	}
 	execv(argv[0], argv);
 	_exit(127);
 }

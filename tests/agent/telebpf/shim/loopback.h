@@ -16,6 +16,7 @@ struct loopback_result {
 	char *output;  /* stdout, NUL-terminated; the caller frees */
 	int hellos;    /* processes and images that said hello */
 	int mechanism; /* of the first */
+	int entrance;  /* the same */
 	int calls;     /* forwarded */
 	int closes;    /* HANDLE_CLOSE */
 	int left;      /* handles that the first process had not closed at its end */

@@ -28,12 +28,13 @@ static void run(char *const argv[], bool rewrite, struct loopback_result *result
 	assert_true(result->calls > 0);
 }
 
-static void test_raw(void **state)
+static void check_raw(const char *subject, bool rewrite, int entrance)
 {
-	char *argv[] = {(char *)YGR_SUBJECT_RAW, NULL};
+	char *argv[] = {(char *)subject, NULL};
 	struct loopback_result result;
 
-	run(argv, *(bool *)*state, &result);
+	run(argv, rewrite, &result);
+	assert_int_equal(result.entrance, entrance);
 	assert_string_equal(result.output, "raw ok\n");
 	/* Everything that the program closed was closed in the guest. */
 	assert_int_equal(result.left, 0);
@@ -42,16 +43,58 @@ static void test_raw(void **state)
 	free(result.output);
 }
 
-static void test_rings(void **state)
+static void test_raw(void **state)
 {
-	char *argv[] = {(char *)YGR_SUBJECT_RINGS, NULL};
+	check_raw(YGR_SUBJECT_RAW, *(bool *)*state, YGR_LOCAL_PRELOADED);
+}
+
+static void test_raw_static(void **state)
+{
+	check_raw(YGR_SUBJECT_RAW_STATIC, *(bool *)*state, YGR_LOCAL_LOADED);
+}
+
+static void check_rings(const char *subject, bool rewrite)
+{
+	char *argv[] = {(char *)subject, NULL};
 	struct loopback_result result;
 
-	run(argv, *(bool *)*state, &result);
+	run(argv, rewrite, &result);
 	assert_string_equal(result.output, "rings ok: 300 and 300 records\n");
 	assert_int_equal(result.left, 0);
 	assert_true(result.idles > 0);
 	free(result.output);
+}
+
+static void test_rings(void **state)
+{
+	check_rings(YGR_SUBJECT_RINGS, *(bool *)*state);
+}
+
+static void test_rings_static(void **state)
+{
+	check_rings(YGR_SUBJECT_RINGS_STATIC, *(bool *)*state);
+}
+
+/* Again and again: what could go wrong with its threads and stacks goes wrong now and then. */
+static void test_go(void **state)
+{
+	(void)state;
+#ifdef YGR_SUBJECT_GO
+	char *argv[] = {YGR_SUBJECT_GO, NULL};
+	struct loopback_result result;
+
+	for (int i = 0; i < 5; i++) {
+		run(argv, true, &result);
+		assert_string_equal(result.output, "go ok: 60 and 60 records, kernel 6.1.99\n");
+		assert_int_equal(result.entrance, YGR_LOCAL_LOADED);
+		assert_int_equal(result.mechanism, YGR_LOCAL_DISPATCH);
+		assert_int_equal(result.left, 0);
+		free(result.output);
+	}
+#else
+	print_message("no Go 1.22 or newer when this was built: skipped\n");
+	skip();
+#endif
 }
 
 static int64_t hang_up(struct loopback_handles *handles, const uint8_t *payload, uint32_t length,
@@ -104,6 +147,11 @@ int main(void)
 	    cmocka_unit_test_prestate(test_raw, &dispatch),
 	    cmocka_unit_test_prestate(test_rings, &rewrite),
 	    cmocka_unit_test_prestate(test_rings, &dispatch),
+	    cmocka_unit_test_prestate(test_raw_static, &rewrite),
+	    cmocka_unit_test_prestate(test_raw_static, &dispatch),
+	    cmocka_unit_test_prestate(test_rings_static, &rewrite),
+	    cmocka_unit_test_prestate(test_rings_static, &dispatch),
+	    cmocka_unit_test(test_go),
 	    cmocka_unit_test_prestate(test_lost, &rewrite),
 	    cmocka_unit_test_prestate(test_lost, &dispatch),
 	    cmocka_unit_test_prestate(test_bpftool, &rewrite),

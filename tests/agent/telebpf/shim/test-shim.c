@@ -55,14 +55,33 @@ static void check(char *const argv[], bool rewrite, const char *expected)
 }
 
 static const char subject_output[] = "sites ok\nnull-call ok\nthreads ok\ncancel ok\nforks ok\nsignals ok\n"
-				     "alternate-stack ok\nvectors ok\nlate-library ok\ndescriptors ok\n"
-				     "capabilities ok\n";
+				     "alternate-stack ok\nvectors ok\nlate-library ok\nkernel ok\n"
+				     "executable ok\ndescriptors ok\ncapabilities ok\n";
 
 static void test_subject(void **state)
 {
 	char *argv[] = {(char *)YGR_SUBJECT, NULL};
 
 	check(argv, *(bool *)*state, subject_output);
+}
+
+/* What no loader brings the shim to: at fixed addresses, and at any. */
+static void test_static(void **state)
+{
+	char *argv[] = {(char *)YGR_SUBJECT_STATIC, NULL};
+	char *anywhere[] = {(char *)YGR_SUBJECT_STATIC_PIE, NULL};
+
+	check(argv, *(bool *)*state, subject_output);
+	check(anywhere, *(bool *)*state, subject_output);
+}
+
+/* A static program that is executed by one that is not, and the other way round. */
+static void test_static_child(void **state)
+{
+	char *argv[] = {"/bin/bash", "-c",
+			YGR_SUBJECT_STATIC " kernel; " YGR_SUBJECT_STATIC " forks; uname -n", NULL};
+
+	check(argv, *(bool *)*state, "kernel ok\nforks ok\nthe-guest\n");
 }
 
 static void test_shell(void **state)
@@ -93,9 +112,14 @@ static void test_python(void **state)
 }
 
 /* As applications are run: nobody, no rights but the one that page 0 wants, everything else filtered. */
+struct confined_part {
+	const char *executable, *part;
+};
+
 static void test_confined(void **state)
 {
-	char output[4096] = "", *argv[] = {"subject", (char *)*state, NULL}, *env[] = {NULL}, cgroup[64],
+	const struct confined_part *part = *state;
+	char output[4096] = "", *argv[] = {"subject", (char *)part->part, NULL}, *env[] = {NULL}, cgroup[64],
 	     line[64];
 	int local[2], out[2], status = -1;
 	struct loopback_result result;
@@ -112,7 +136,7 @@ static void test_confined(void **state)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, local), 0);
 	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
 	const struct ygr_confine_options options = {
-	    .executable = YGR_SUBJECT,
+	    .executable = part->executable,
 	    .argv = argv,
 	    .envp = env,
 	    .shim = YGR_SHIM,
@@ -142,7 +166,7 @@ static void test_confined(void **state)
 	assert_int_equal(ygr_confine_wait(confined, &status), 0);
 	ygr_confine_free(confined);
 	loopback_join(loopback);
-	snprintf(line, sizeof(line), "%s ok\n", (char *)*state);
+	snprintf(line, sizeof(line), "%s ok\n", part->part);
 	assert_string_equal(output, line);
 	assert_int_equal(status, 0);
 	if (can_rewrite())
@@ -163,22 +187,48 @@ static void test_no_session(void **state)
 	assert_int_equal(status, 0);
 }
 
+#define confined(name)                                                                                      \
+	{                                                                                                   \
+		"confined: " name, test_confined, NULL, NULL, &(struct confined_part)                       \
+		{                                                                                           \
+			YGR_SUBJECT, name                                                                   \
+		}                                                                                           \
+	}
+#define confined_static(name)                                                                               \
+	{                                                                                                   \
+		"confined, static: " name, test_confined, NULL, NULL, &(struct confined_part)               \
+		{                                                                                           \
+			YGR_SUBJECT_STATIC, name                                                            \
+		}                                                                                           \
+	}
+
 int main(void)
 {
 	static bool rewrite = true, dispatch = false;
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_prestate(test_subject, &rewrite),
 	    cmocka_unit_test_prestate(test_subject, &dispatch),
+	    cmocka_unit_test_prestate(test_static, &rewrite),
+	    cmocka_unit_test_prestate(test_static, &dispatch),
+	    cmocka_unit_test_prestate(test_static_child, &rewrite),
+	    cmocka_unit_test_prestate(test_static_child, &dispatch),
 	    cmocka_unit_test_prestate(test_shell, &rewrite),
 	    cmocka_unit_test_prestate(test_shell, &dispatch),
 	    cmocka_unit_test_prestate(test_python, &rewrite),
 	    cmocka_unit_test_prestate(test_python, &dispatch),
-	    cmocka_unit_test_prestate(test_confined, (void *)"sites"),
-	    cmocka_unit_test_prestate(test_confined, (void *)"threads"),
-	    cmocka_unit_test_prestate(test_confined, (void *)"signals"),
-	    cmocka_unit_test_prestate(test_confined, (void *)"vectors"),
-	    cmocka_unit_test_prestate(test_confined, (void *)"capabilities"),
-	    cmocka_unit_test_prestate(test_confined, (void *)"forks"),
+	    confined("sites"),
+	    confined("threads"),
+	    confined("signals"),
+	    confined("vectors"),
+	    confined("capabilities"),
+	    confined("forks"),
+	    confined("executable"),
+	    confined_static("sites"),
+	    confined_static("threads"),
+	    confined_static("signals"),
+	    confined_static("capabilities"),
+	    confined_static("forks"),
+	    confined_static("executable"),
 	    cmocka_unit_test(test_no_session),
 	};
 
