@@ -4,40 +4,20 @@ import pathlib
 import signal
 import unittest
 
-from e2e.lib import case, vsock
+from e2e.lib import case, vsock, watched
 
 ONE, TWO = "e2e-one", "e2e-two"
 APPS = {"exec": "execsnoop", "open": "opensnoop"}
 
 
-class Lifecycle(case.Case):
+class Lifecycle(watched.Watched):
     """Each test leaves the guest running and watched, or starts it again in setUp()."""
 
     @classmethod
     def setUpClass(cls):
-        cls.one = cls.shared_guest(ONE)
+        cls.one, cls.apps = cls.shared_guest(ONE), APPS
         # Control groups of sessions that were killed stay until the next start under their name: not asked for here.
         cls.agent_ = cls.shared_agent(manifests={"m.yaml": case.monitor("base", APPS)})
-
-    def setUp(self):
-        if self.one.state() == "gone":
-            self.one.start()
-        self.converged(ONE)
-
-    def converged(self, name, timeout=90.0):
-        self.agent_.wait_running(name, len(APPS), timeout)
-        self.assertEqual(self.agent_.channel(name).get("state"), "Connected")
-
-    def assert_watched(self, guest):
-        with self.agent_.events() as events:
-            for app in APPS:
-                event = case.seen(events, guest, app)
-                self.assertEqual(event["vm"], guest.name)
-
-    def boot_id_in_status(self, guest):
-        """The status speaks of the boot that runs, which is no other's."""
-        boot_id = guest.boot_id()
-        self.agent_.wait_for(lambda: self.agent_.vm(guest.name)["status"].get("bootID") == boot_id, "the new boot id")
 
     def phase(self, name, phase):
         self.agent_.wait_for(lambda: ((self.agent_.vm(name) or {}).get("status") or {}).get("phase") == phase,
@@ -89,22 +69,6 @@ class Lifecycle(case.Case):
         if vsock.KERNEL.exists():
             self.assertGreater(self.agent_.apps(ONE)["exec"]["restarts"], before["exec"]["restarts"])
         self.assert_watched(self.one)
-
-    def device_lost_by_reset(self):
-        """vhost-device-vsock under QEMU 7.2 answers nobody any more once its VM was reset. The status says so, with
-        the remedy; then the remedy. Should a device come that survives it, this has nothing to do."""
-        boot_id = self.one.boot_id()
-
-        def outcome():
-            status = self.agent_.vm(ONE)["status"]
-            channel = status["channel"]
-            back = channel["state"] == "Connected" and status.get("bootID") == boot_id
-            return channel if back or channel.get("reason") == "GuestSilent" else None
-        channel = self.agent_.wait_for(outcome, "the channel's fate", 90.0)
-        if channel["state"] != "Connected":
-            self.assertIn("restart the VM", channel["message"])
-            self.one.destroy()
-            self.one.start()
 
     def test_paused_and_resumed(self):
         """A paused VM is no dead one: its applications stay, and go on with it."""

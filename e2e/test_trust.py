@@ -63,9 +63,9 @@ class Trust(case.Case):
             os.chmod(folder, 0o755)
             for file in (keys, *keys.iterdir()):
                 shutil.chown(file, "nobody")
-            return subprocess.run([agents.BUILD / "e2e/nested/e2e-stranger", address, self.guest_.uuid(), keys / "node.key",
-                                   keys / "node.cert", keys / "real.cert"], capture_output=True, text=True,
-                                  timeout=300, check=False, **options)
+            words = [agents.BUILD / "e2e/nested/e2e-stranger", address, self.guest_.uuid(),
+                     *(keys / name for name in ("node.key", "node.cert", "real.cert"))]
+            return subprocess.run(words, capture_output=True, text=True, timeout=300, check=False, **options)
 
     @unittest.skipIf(vsock.KERNEL.exists(), "AF_VSOCK can be reached by anybody: test_nested has a stranger there")
     def test_stranger_cannot_connect(self):

@@ -167,6 +167,11 @@ class Agent:
             "socket": {"path": str(self.socket), **self.config.get("socket", {})},
         }
 
+    def uids(self):
+        """The users that its applications are."""
+        first, count = self._uids
+        return range(first, first + count)
+
     @property
     def program(self):
         return self.build / "agent/yagura-agent"
@@ -356,13 +361,12 @@ class Agent:
     def leftovers(self, *vms):
         """Sessions, applications, mounts, and control groups of applications on VMS that are there, in words."""
         program = str(self.build / "agent/telebpf/session/yagura-session").encode()
-        first, count = self._uids
         found = []
         for pid, words in _processes():
             if words.startswith(program):
                 found.append(f"session {pid}")
             with contextlib.suppress(OSError):
-                if first <= os.stat(f"/proc/{pid}").st_uid < first + count:
+                if os.stat(f"/proc/{pid}").st_uid in self.uids():
                     found.append(f"application {pid}: {words.replace(bytes(1), b' ').decode(errors='replace')}")
         found += [f"mount {mount}" for mount in sorted(_mounts() - self._mounts_before)]
         found += [f"control group {group}" for group in sorted(_groups() - self._groups_before)
