@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <microhttpd.h>
-#include <netdb.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -20,6 +19,7 @@
 
 #include "agent/http/internal.h"
 #include "lib/base/cleanup.h"
+#include "lib/base/listen.h"
 
 #define CONNECTIONS_MAX   64
 #define STREAMS_MAX       32
@@ -164,35 +164,6 @@ void ygr_http_ready(struct ygr_http *http, const char *check, bool ok, const cha
 
 /* Listening. */
 
-static int listen_tcp(const char *address, int *ret_fd, struct ygr_error *error)
-{
-	char host[256];
-	const char *colon = strrchr(address, ':');
-	if (!colon || colon == address || (size_t)(colon - address) >= sizeof(host))
-		return ygr_error_set(error, EINVAL, "listen address \"%s\" is not HOST:PORT", address);
-	bool bracketed = address[0] == '[' && colon[-1] == ']';
-	snprintf(host, sizeof(host), "%.*s", (int)(colon - address) - (bracketed ? 2 : 0),
-		 address + bracketed);
-
-	const struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV,
-				       .ai_socktype = SOCK_STREAM};
-	struct addrinfo *found;
-	int r = getaddrinfo(host, colon + 1, &hints, &found);
-	if (r != 0)
-		return ygr_error_set(error, EINVAL, "listen address \"%s\": %s (give a numeric address)",
-				     address, gai_strerror(r));
-
-	_cleanup_close_ int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	const int one = 1;
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-	    bind(fd, found->ai_addr, found->ai_addrlen) < 0 || listen(fd, 16) < 0)
-		r = ygr_error_set(error, errno, "cannot listen on %s: %s", address, strerror(errno));
-	freeaddrinfo(found);
-	if (r == 0)
-		*ret_fd = ygr_steal_fd(&fd);
-	return r;
-}
-
 static int listen_unix(const char *path, gid_t group, int *ret_fd, struct ygr_error *error)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -263,7 +234,7 @@ static int start_servers(struct ygr_http *http, const struct ygr_http_options *o
 {
 	int fd, r = 0;
 	if (options->tcp_listen) {
-		r = listen_tcp(options->tcp_listen, &fd, error);
+		r = ygr_listen_tcp(options->tcp_listen, &fd, error);
 		if (r == 0)
 			r = start_daemon(&http->tcp, fd, TCP_IDLE_SECONDS, error);
 	}

@@ -41,7 +41,7 @@ VALUES = {
 WRONG = ({"agents": {}}, {"agent": {"image": {"repository": ""}}}, {"agent": {"metrics": {"port": 0}}},
          {"agent": {"keys": {"hostPath": "", "secretName": ""}}}, {"agent": {"libvirt": {"runPath": "run"}}},
          {"controller": {"replicas": -1}}, {"webhook": {"failurePolicy": "Maybe"}}, {"webhook": {"url": "http://a"}},
-         {"controller": {"deadNodeGraceSeconds": 1}}, {"nameOverride": "Yagura"}, {"serviceMonitor": {"interval": "often"}})
+         {"nameOverride": "Yagura"}, {"serviceMonitor": {"interval": "often"}})
 
 
 def guest(name, node):
@@ -237,6 +237,13 @@ class Installed(case.Case):
                                folder / "agent.yaml"],
                               capture_output=True, text=True, check=False, timeout=60)
         self.assertEqual((done.returncode, done.stdout), (0, "0 objects, all good\n"), done.stderr)
+
+    def test_arguments(self):
+        """The programs know every word of the command lines that the chart gives them."""
+        for kind, name, folder in (("daemonset", "yagura-agent", "agent"), ("deployment", "yagura-controller", "controller")):
+            words = self.cluster.get(kind, name, "-n", NAMESPACE)["spec"]["template"]["spec"]["containers"][0]["args"]
+            words = [re.sub(r"\$\(\w+\)", "name", word) for word in words]
+            self.assertIn(name, kube.run([case.BUILD / folder / name, *words, "--version"]).stdout)
 
 
 class Life(case.Case):
