@@ -12,10 +12,14 @@ function(ygr_add_bpf name source)
       -I${CMAKE_SOURCE_DIR} -I/usr/include/${CMAKE_LIBRARY_ARCHITECTURE}
       -MD -MF ${object}.d -c ${CMAKE_CURRENT_SOURCE_DIR}/${source} -o ${object}
     DEPENDS ${source} DEPFILE ${object}.d VERBATIM)
-  add_custom_command(OUTPUT ${skeleton}
-    COMMAND ${YAGURA_BPFTOOL} gen skeleton ${object} name ${name} > ${skeleton}.new
-    COMMAND ${CMAKE_COMMAND} -E rename ${skeleton}.new ${skeleton}
+  # Through bpftool's linker, which leaves out what only debuggers read.
+  add_custom_command(OUTPUT ${object}.small
+    COMMAND ${YAGURA_BPFTOOL} gen object ${object}.small ${object}
     DEPENDS ${object} VERBATIM)
+  add_custom_command(OUTPUT ${skeleton}
+    COMMAND ${YAGURA_BPFTOOL} gen skeleton ${object}.small name ${name} > ${skeleton}.new
+    COMMAND ${CMAKE_COMMAND} -E rename ${skeleton}.new ${skeleton}
+    DEPENDS ${object}.small VERBATIM)
   add_custom_target(${name}-skeleton DEPENDS ${skeleton})
   add_library(${name} INTERFACE)
   target_include_directories(${name} INTERFACE ${CMAKE_CURRENT_BINARY_DIR})

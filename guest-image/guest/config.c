@@ -17,8 +17,9 @@
 #define MEMORY_MIN (1u << 20)
 #define MEMORY_MAX (1ull << 40)
 
-static const char *const root_words[] = {"sessions", "limits", NULL};
+static const char *const root_words[] = {"sessions", "limits", "policies", NULL};
 static const char *const sessions_words[] = {"max", "allow", "adhoc", NULL};
+static const char *const policies_words[] = {"enforce", NULL};
 static const char *const limits_words[] = {"memory", "handles", NULL};
 
 /* A number of bytes, or one with Ki, Mi or Gi. */
@@ -107,11 +108,26 @@ static int read_sessions(const struct ygr_field *root, struct ygr_guest_config *
 	return 0;
 }
 
+static int read_policies(const struct ygr_field *root, struct ygr_guest_config *config,
+			 struct ygr_error *error)
+{
+	struct ygr_field policies, field;
+	if (!ygr_field_member(root, "policies", &policies))
+		return 0;
+	int r = ygr_field_object(&policies, policies_words, error);
+	if (r == 0 && ygr_field_member(&policies, "enforce", &field))
+		r = ygr_field_bool(&field, &config->enforce, error);
+	return r;
+}
+
 static int read_document(const struct ygr_doc *doc, struct ygr_guest_config *config,
 			 const json_t **ret_allow, struct ygr_error *error)
 {
 	struct ygr_field root = ygr_field_root(doc);
 	int r = ygr_field_object(&root, root_words, error);
+	if (r < 0)
+		return r;
+	r = read_policies(&root, config, error);
 	if (r < 0)
 		return r;
 	r = read_sessions(&root, config, ret_allow, error);
@@ -151,7 +167,8 @@ static int read_file(const char *path, struct ygr_guest_config *config, struct y
 
 int ygr_guest_config_read(const char *path, struct ygr_guest_config *ret_config)
 {
-	struct ygr_guest_config config = {.max_sessions = 16, .handles = 1024, .memory = 256u << 20};
+	struct ygr_guest_config config = {
+	    .max_sessions = 16, .handles = 1024, .memory = 256u << 20, .enforce = true};
 	struct ygr_error error = YGR_ERROR_INIT;
 
 	int r = read_file(path, &config, &error);
@@ -161,6 +178,7 @@ int ygr_guest_config_read(const char *path, struct ygr_guest_config *ret_config)
 		if (error.code == 0)
 			ygr_error_set(&error, -r, "%s: cannot be read: %s", path, strerror(-r));
 		config.broken = error;
+		config.enforce = false;
 	}
 	*ret_config = config;
 	return 0;

@@ -8,6 +8,8 @@
  *   limits:
  *     memory: 256Mi      of each session: its process, and what the maps and rings that it makes may grow to
  *     handles: 1024      descriptors of each session
+ *   policies:
+ *     enforce: true      may signed policies be enforced here?
  */
 #pragma once
 
@@ -24,6 +26,7 @@ struct ygr_guest_config {
 	uint32_t handles;
 	uint64_t memory; /* bytes */
 	bool adhoc;
+	bool enforce; /* policies; false when the file is broken */
 	struct ygr_grant *allow;
 	struct ygr_error broken; /* code != 0: the file cannot be understood, and no session is let in */
 };

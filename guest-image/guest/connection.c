@@ -10,6 +10,7 @@
 #include "guest-image/guest/ask.h"
 #include "guest-image/guest/crypto.h"
 #include "guest-image/guest/session.h"
+#include "guest-image/policy/channel.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/log.h"
 #include "lib/wire/transport.h"
@@ -66,6 +67,15 @@ static int run_control(int fd, int server_fd)
 	}
 }
 
+static int run_policy(int fd, const struct ygr_guest_setup *setup, struct ygr_error *error)
+{
+	struct ygr_policies_setup policies = {.directory = setup->state,
+					      .root = setup->root,
+					      .vm = setup->has_vm ? setup->vm : NULL,
+					      .allowed = setup->config->enforce};
+	return ygr_policy_channel_run(fd, &policies, error);
+}
+
 int ygr_guest_connection_run(int fd, int server_fd, const struct ygr_guest_setup *setup, bool quiet)
 {
 	struct ygr_error error = YGR_ERROR_INIT;
@@ -90,7 +100,7 @@ int ygr_guest_connection_run(int fd, int server_fd, const struct ygr_guest_setup
 	else if (purpose == YGR_PURPOSE_SESSION)
 		r = ygr_guest_session_run(fd, server_fd, setup->config, setup->root, &error);
 	else
-		r = say_refused(fd, 0, EOPNOTSUPP, "this guest does not serve that purpose");
+		r = run_policy(fd, setup, &error);
 	if (r < 0)
 		ygr_log(YGR_LOG_WARNING, "guest", "%s", error.code ? error.message : strerror(-r));
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;

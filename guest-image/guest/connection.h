@@ -15,7 +15,8 @@ struct ygr_guest_setup {
 	uint8_t root[32];
 	uint8_t boot_id[16];
 	uint8_t vm[16];
-	bool has_vm; /* the firmware tells the VM's UUID */
+	const char *state; /* where policies are kept */
+	bool has_vm;       /* the firmware tells the VM's UUID */
 };
 
 /*

@@ -7,14 +7,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "guest-image/guest/crypto.h"
 #include "guest-image/guest/server.h"
+#include "guest-image/policy/policies.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/log.h"
 
@@ -22,7 +26,7 @@
 #define STRING_(x) #x
 
 struct options {
-	const char *listen, *root, *config;
+	const char *listen, *root, *config, *state;
 	enum ygr_log_level level;
 	bool kmsg;
 };
@@ -40,6 +44,8 @@ static void print_help(void)
 				   "/etc/yagura/root.pub)\n"
 				   "  --config PATH     what the owner allows (default "
 				   "/etc/yagura/guest.yaml; may be absent)\n"
+				   "  --state DIR       where policies are kept (default "
+				   "/var/lib/yagura-guest)\n"
 				   "  --log LEVEL       error, warning, info (default) or debug\n"
 				   "  --kmsg            write messages to the kernel's log, for an "
 				   "initramfs\n"
@@ -49,13 +55,18 @@ static void print_help(void)
 				   "Manual: yagura-guest(8)");
 }
 
-enum { OPT_LISTEN = 256, OPT_ROOT, OPT_CONFIG, OPT_LOG, OPT_KMSG, OPT_HELP, OPT_VERSION };
+enum { OPT_LISTEN = 256, OPT_ROOT, OPT_CONFIG, OPT_STATE, OPT_LOG, OPT_KMSG, OPT_HELP, OPT_VERSION };
 
 static const struct option long_options[] = {
-    {"listen", required_argument, NULL, OPT_LISTEN}, {"root", required_argument, NULL, OPT_ROOT},
-    {"config", required_argument, NULL, OPT_CONFIG}, {"log", required_argument, NULL, OPT_LOG},
-    {"kmsg", no_argument, NULL, OPT_KMSG},           {"help", no_argument, NULL, OPT_HELP},
-    {"version", no_argument, NULL, OPT_VERSION},     {0},
+    {"listen", required_argument, NULL, OPT_LISTEN},
+    {"root", required_argument, NULL, OPT_ROOT},
+    {"state", required_argument, NULL, OPT_STATE},
+    {"config", required_argument, NULL, OPT_CONFIG},
+    {"log", required_argument, NULL, OPT_LOG},
+    {"kmsg", no_argument, NULL, OPT_KMSG},
+    {"help", no_argument, NULL, OPT_HELP},
+    {"version", no_argument, NULL, OPT_VERSION},
+    {0},
 };
 
 /* 1: go on; 0: done, exit well; -EINVAL: wrong usage, said so. */
@@ -71,6 +82,9 @@ static int read_options(int argc, char **argv, struct options *options)
 			break;
 		case OPT_CONFIG:
 			options->config = optarg;
+			break;
+		case OPT_STATE:
+			options->state = optarg;
 			break;
 		case OPT_LOG:
 			if (ygr_log_level_parse(optarg, &options->level))
@@ -136,9 +150,42 @@ static void mount_tracing(void)
 		ygr_log(YGR_LOG_WARNING, "guest", "no tracefs: tracepoints cannot be attached to");
 }
 
+/* Before anybody can connect, and before the service manager goes on to what shall be guarded. */
+static void enforce_stored(const struct ygr_guest_setup *setup)
+{
+	struct ygr_policies_setup policies_setup = {.directory = setup->state,
+						    .root = setup->root,
+						    .vm = setup->has_vm ? setup->vm : NULL,
+						    .allowed = setup->config->enforce};
+	struct ygr_error error = YGR_ERROR_INIT;
+	struct ygr_policies policies;
+	if (access(setup->state, F_OK) < 0)
+		return; /* there never was one */
+	if (ygr_policies_open(&policies, &policies_setup, &error) < 0)
+		ygr_log(YGR_LOG_ERROR, "guest", "stored policies cannot be read: %s", error.message);
+	ygr_policies_close(&policies);
+}
+
+/* sd_notify(3), where the service manager asks for it. */
+static void tell_ready(void)
+{
+	static const char text[] = "READY=1";
+	const char *path = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	if (!path || strlen(path) >= sizeof(address.sun_path))
+		return;
+	memcpy(address.sun_path, path, strlen(path));
+	if (path[0] == '@')
+		address.sun_path[0] = '\0';
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
+	if (fd >= 0)
+		(void)sendto(fd, text, sizeof(text) - 1, MSG_NOSIGNAL, (struct sockaddr *)&address, length);
+}
+
 static int serve(const struct options *options, struct ygr_guest_config *config, struct ygr_error *error)
 {
-	struct ygr_guest_setup setup = {.config = config};
+	struct ygr_guest_setup setup = {.config = config, .state = options->state};
 	_cleanup_close_ int fd = -1;
 
 	int r = ygr_guest_crypto_init();
@@ -156,9 +203,11 @@ static int serve(const struct options *options, struct ygr_guest_config *config,
 		return ygr_error_set(error, -r, "%s: %s", options->config, strerror(-r));
 	if (config->broken.code)
 		ygr_log(YGR_LOG_ERROR, "guest", "no session will be let in: %s", config->broken.message);
+	enforce_stored(&setup);
 	r = ygr_guest_listen(options->listen, &fd, error);
 	if (r < 0)
 		return r;
+	tell_ready();
 	mount_tracing();
 
 	struct ygr_guest_facts *facts = ygr_guest_facts_new();
@@ -176,6 +225,7 @@ int main(int argc, char **argv)
 	struct options options = {.listen = "vsock:" STRING(YGR_PORT_DEFAULT),
 				  .root = "/etc/yagura/root.pub",
 				  .config = "/etc/yagura/guest.yaml",
+				  .state = YGR_POLICIES_DIRECTORY,
 				  .level = YGR_LOG_INFO};
 	struct ygr_guest_config config = {0};
 	struct ygr_error error = YGR_ERROR_INIT;

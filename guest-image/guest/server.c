@@ -20,13 +20,13 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/log.h"
 
-#define CHILDREN_MAX (YGR_GUEST_SESSIONS_MAX + YGR_CONTROLS_MAX + 2 * YGR_STRANGERS_MAX)
+#define CHILDREN_MAX (YGR_GUEST_SESSIONS_MAX + YGR_CONTROLS_MAX + 2 * YGR_STRANGERS_MAX + 4)
 /* Whoever can connect could fill the log: of so many strangers in a while each is worth a line. */
 #define LOG_STRANGERS 20
 #define LOG_WINDOW_MS 60000
 #define KEEP_MAX      (1ull << 32) /* bytes of one mapping */
 
-enum child_state { STRANGER, CONTROL, SESSION, SESSION_OPEN };
+enum child_state { STRANGER, CONTROL, POLICY, SESSION, SESSION_OPEN };
 
 struct child {
 	pid_t pid;
@@ -181,7 +181,13 @@ static int authenticated(struct server *server, struct child *child, uint64_t pu
 		return -EINVAL;
 	if (purpose == YGR_PURPOSE_CONTROL && count_state(server, CONTROL) >= YGR_CONTROLS_MAX)
 		return -EMFILE;
-	child->state = purpose == YGR_PURPOSE_SESSION ? SESSION : CONTROL;
+	/* There is one policy connection: what a dead one holds must not keep the next out. */
+	for (unsigned i = 0; i < server->count && purpose == YGR_PURPOSE_POLICY; i++)
+		if (server->children[i].state == POLICY && !server->children[i].condemned)
+			condemn(&server->children[i]);
+	child->state = purpose == YGR_PURPOSE_SESSION  ? SESSION
+		       : purpose == YGR_PURPOSE_POLICY ? POLICY
+						       : CONTROL;
 	server->strangers -= server->strangers > 0;
 	return 0;
 }

@@ -105,7 +105,7 @@ static void put_object(const struct ygr_policy_code *code, const struct ygr_poli
 	}
 	ygr_policy_put(out, "0");
 	put_lookup(code, YGR_MAP_FILES, "file", expr->set, out);
-	if (operation->object != YGR_OBJECT_PROGRAM)
+	if (operation->object != YGR_POLICY_OBJECT_PROGRAM)
 		put_lookup(code, YGR_MAP_NAMES, "entry", expr->set, out);
 	put_lookup(code, YGR_MAP_DIRECTORIES, "file_directory", expr->set, out);
 	for (size_t i = 0; i < expr->value->flat_count; i++) {

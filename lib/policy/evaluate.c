@@ -92,27 +92,27 @@ static void check_object(struct evaluation *evaluation, struct ygr_policy_expr *
 		return;
 	}
 	switch (operation->object) {
-	case YGR_OBJECT_FILE:
+	case YGR_POLICY_OBJECT_FILE:
 		if (!paths)
 			wrong_object(evaluation, expr, "files");
 		break;
-	case YGR_OBJECT_PROGRAM:
+	case YGR_POLICY_OBJECT_PROGRAM:
 		if (type != YGR_TYPE_EXE)
 			wrong_object(evaluation, expr, "programs (exe \"...\")");
 		break;
-	case YGR_OBJECT_PEER:
+	case YGR_POLICY_OBJECT_PEER:
 		if (type != YGR_TYPE_ADDRESS && type != YGR_TYPE_UNIX)
 			wrong_object(evaluation, expr, "addresses, or unix \"...\"");
 		break;
-	case YGR_OBJECT_CAPABILITY:
+	case YGR_POLICY_OBJECT_CAPABILITY:
 		if (type != YGR_TYPE_CAPABILITY)
 			wrong_object(evaluation, expr, "capabilities");
 		break;
-	case YGR_OBJECT_USER:
+	case YGR_POLICY_OBJECT_USER:
 		if (type != YGR_TYPE_USER)
 			wrong_object(evaluation, expr, "users (user 0)");
 		break;
-	case YGR_OBJECT_NONE:
+	case YGR_POLICY_OBJECT_NONE:
 		break;
 	}
 }
@@ -121,7 +121,7 @@ static void check_object(struct evaluation *evaluation, struct ygr_policy_expr *
 static void presume_type(const struct evaluation *evaluation, struct ygr_policy_expr *expr)
 {
 	if (expr->condition == YGR_COND_OBJECT && expr->value->type == YGR_TYPE_NONE &&
-	    evaluation->rule->operation->object == YGR_OBJECT_CAPABILITY)
+	    evaluation->rule->operation->object == YGR_POLICY_OBJECT_CAPABILITY)
 		expr->value->type = YGR_TYPE_CAPABILITY;
 }
 
@@ -179,12 +179,12 @@ static void check_condition(struct evaluation *evaluation, struct ygr_policy_exp
 		break;
 	case YGR_COND_PORT:
 	case YGR_COND_PROTOCOL:
-		if (operation->object != YGR_OBJECT_PEER)
+		if (operation->object != YGR_POLICY_OBJECT_PEER)
 			not_here(evaluation, expr, "connect, bind, listen and sendmsg");
 		break;
 	case YGR_COND_OWNER:
 	case YGR_COND_MODE:
-		if (operation->object != YGR_OBJECT_FILE)
+		if (operation->object != YGR_POLICY_OBJECT_FILE)
 			not_here(evaluation, expr, "operations on files");
 		break;
 	case YGR_COND_ACCESS:

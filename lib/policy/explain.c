@@ -50,12 +50,12 @@ static void tell_access(uint32_t access, struct ygr_policy_text *out)
 static void tell_object(const struct ygr_policy_expr *expr, const struct ygr_policy_operation *operation,
 			struct ygr_policy_text *out)
 {
-	static const char *const nouns[] = {[YGR_OBJECT_NONE] = "it",
-					    [YGR_OBJECT_FILE] = "the file",
-					    [YGR_OBJECT_PROGRAM] = "the target's program",
-					    [YGR_OBJECT_PEER] = "the address",
-					    [YGR_OBJECT_CAPABILITY] = "the capability",
-					    [YGR_OBJECT_USER] = "the new user"};
+	static const char *const nouns[] = {[YGR_POLICY_OBJECT_NONE] = "it",
+					    [YGR_POLICY_OBJECT_FILE] = "the file",
+					    [YGR_POLICY_OBJECT_PROGRAM] = "the target's program",
+					    [YGR_POLICY_OBJECT_PEER] = "the address",
+					    [YGR_POLICY_OBJECT_CAPABILITY] = "the capability",
+					    [YGR_POLICY_OBJECT_USER] = "the new user"};
 	ygr_policy_put(out, "%s is %s",
 		       expr->value->type == YGR_TYPE_UNIX ? "the socket" : nouns[operation->object],
 		       expr->outside ? "not " : "");
@@ -140,9 +140,9 @@ static void tell(const struct ygr_policy_expr *expr, const struct ygr_policy_ope
 static void tell_rule(const struct ygr_policy_rule *rule, struct ygr_policy_text *out)
 {
 	static const char *const objects[] = {
-	    [YGR_OBJECT_NONE] = "",           [YGR_OBJECT_FILE] = " a file",
-	    [YGR_OBJECT_PROGRAM] = " a task", [YGR_OBJECT_PEER] = " an address",
-	    [YGR_OBJECT_CAPABILITY] = "",     [YGR_OBJECT_USER] = " a user"};
+	    [YGR_POLICY_OBJECT_NONE] = "",           [YGR_POLICY_OBJECT_FILE] = " a file",
+	    [YGR_POLICY_OBJECT_PROGRAM] = " a task", [YGR_POLICY_OBJECT_PEER] = " an address",
+	    [YGR_POLICY_OBJECT_CAPABILITY] = "",     [YGR_POLICY_OBJECT_USER] = " a user"};
 	ygr_policy_put(out, "  %s: ", rule->name);
 	if (rule->action == YGR_ACTION_DENY)
 		ygr_policy_put(out, "denies with %s", ygr_policy_errno_name(rule->error));

@@ -40,7 +40,7 @@ static void need_object(struct ygr_policy_needs *needs, const struct ygr_policy_
 	for (size_t i = 0; i < expr->value->flat_count; i++) {
 		enum ygr_policy_item_kind kind = expr->value->flat[i]->kind;
 		/* A target's program exists; it is found by its identity alone. */
-		needs->names |= kind == YGR_ITEM_EXACT && operation->object != YGR_OBJECT_PROGRAM;
+		needs->names |= kind == YGR_ITEM_EXACT && operation->object != YGR_POLICY_OBJECT_PROGRAM;
 		needs->directories |= kind == YGR_ITEM_UNDER;
 	}
 }

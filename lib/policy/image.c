@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +25,8 @@ static const uint32_t key_sizes[YGR_MAPS] = {
     [YGR_MAP_RANGES] = sizeof(struct ygr_policy_range),
     [YGR_MAP_COUNTS] = sizeof(struct ygr_policy_count),
 };
+
+#define NO_BIT UINT_MAX /* a row that is there, whatever is in it */
 
 /* A table while it grows: rows of key and value as in the end, keys repeated. */
 struct rows {
@@ -61,7 +64,8 @@ static int add(struct filling *filling, enum ygr_policy_map map, const void *key
 	uint32_t *value = add_row(&filling->rows[map], key);
 	if (!value)
 		return -ENOMEM;
-	value[bit / 32] |= 1u << (bit % 32);
+	if (bit != NO_BIT)
+		value[bit / 32] |= 1u << (bit % 32);
 	return 0;
 }
 
@@ -186,6 +190,27 @@ static int add_exact(struct filling *filling, const struct ygr_policy_item *item
 	return r == 0 ? add(filling, YGR_MAP_NAMES, &entry, bit) : r == -ENOENT ? 0 : r;
 }
 
+static int add_mark(struct marked **marks, size_t *count, struct marked mark)
+{
+	if ((*count & (*count - 1)) == 0) {
+		struct marked *more = reallocarray(*marks, *count ? *count * 2 : 1, sizeof(**marks));
+		if (!more)
+			return -ENOMEM;
+		*marks = more;
+	}
+	(*marks)[(*count)++] = mark;
+	return 0;
+}
+
+static int add_foreign(const struct ygr_policy_marks *foreign, struct marked **marks, size_t *count)
+{
+	int r = 0;
+	for (size_t i = 0; i < foreign->count && r == 0; i++)
+		r = add_mark(marks, count,
+			     (struct marked){foreign->paths[i], strlen(foreign->paths[i]), NO_BIT});
+	return r;
+}
+
 /* The directories (or cgroups) of all sets of a class. */
 static int gather_marks(const struct ygr_policy_set *sets, enum ygr_policy_item_kind kind, unsigned skip,
 			struct marked **marks, size_t *count)
@@ -195,15 +220,11 @@ static int gather_marks(const struct ygr_policy_set *sets, enum ygr_policy_item_
 			const struct ygr_policy_item *item = set->value->flat[i];
 			if (item->kind != kind)
 				continue;
-			if ((*count & (*count - 1)) == 0) {
-				struct marked *more =
-				    reallocarray(*marks, *count ? *count * 2 : 1, sizeof(**marks));
-				if (!more)
-					return -ENOMEM;
-				*marks = more;
-			}
 			size_t length = strcmp(item->text, "/") == 0 ? 0 : item->length;
-			(*marks)[(*count)++] = (struct marked){item->text, length, skip + set->number};
+			int r =
+			    add_mark(marks, count, (struct marked){item->text, length, skip + set->number});
+			if (r < 0)
+				return r;
 		}
 	return 0;
 }
@@ -256,6 +277,8 @@ static int fill_programs(struct filling *filling)
 		r = gather_marks(policy->sets[YGR_SET_EXE], YGR_ITEM_UNDER, skip, &marks, &count);
 	if (r == 0)
 		r = gather_marks(policy->sets[YGR_SET_LINEAGE], YGR_ITEM_UNDER, 0, &marks, &count);
+	if (r == 0)
+		r = add_foreign(&filling->names->exe_directories, &marks, &count);
 	return r < 0 ? r : fill_marks(filling, YGR_MAP_EXE_DIRECTORIES, marks, count);
 }
 
@@ -267,6 +290,8 @@ static int fill_objects(struct filling *filling)
 	if (r == 0)
 		r = gather_marks(filling->code->policy->sets[YGR_SET_OBJECT], YGR_ITEM_UNDER, 0, &marks,
 				 &count);
+	if (r == 0)
+		r = add_foreign(&filling->names->directories, &marks, &count);
 	return r < 0 ? r : fill_marks(filling, YGR_MAP_DIRECTORIES, marks, count);
 }
 
@@ -275,6 +300,8 @@ static int fill_cgroups(struct filling *filling)
 	_cleanup_free_ struct marked *marks = NULL;
 	size_t count = 0;
 	int r = gather_marks(filling->code->policy->sets[YGR_SET_CGROUP], YGR_ITEM_EXACT, 0, &marks, &count);
+	if (r == 0)
+		r = add_foreign(&filling->names->cgroups, &marks, &count);
 	return r < 0 ? r : fill_marks(filling, YGR_MAP_CGROUPS, marks, count);
 }
 

@@ -3,11 +3,21 @@
 
 #include "lib/policy/code.h"
 
+/*
+ * Names that other policies have marked: a frame finds the nearest mark of all, so a policy needs a row for
+ * each, with what follows from its own marks above.
+ */
+struct ygr_policy_marks {
+	const char *const *paths; /* as in sets: no slash at the end, "" for the root */
+	size_t count;
+};
+
 /* Who knows what names lead to. Each returns 0, or -ENOENT when there is nothing of that name. */
 struct ygr_policy_names {
 	int (*file)(void *user, const char *path, struct ygr_policy_identity *ret_identity);
 	int (*cgroup)(void *user, const char *path, __u64 *ret_id);
 	void *user;
+	struct ygr_policy_marks directories, exe_directories, cgroups; /* optional */
 };
 
 /* Keys in ascending order of their bytes, each followed by its value. */

@@ -9,9 +9,9 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-#define FILE_OBJECT    "of", YGR_OBJECT_FILE
-#define PROGRAM_OBJECT "of", YGR_OBJECT_PROGRAM
-#define NO_OBJECT      NULL, YGR_OBJECT_NONE
+#define FILE_OBJECT    "of", YGR_POLICY_OBJECT_FILE
+#define PROGRAM_OBJECT "of", YGR_POLICY_OBJECT_PROGRAM
+#define NO_OBJECT      NULL, YGR_POLICY_OBJECT_NONE
 
 static const struct ygr_policy_operation operations[YGR_OPERATIONS] = {
     {YGR_OP_EXEC, "exec", FILE_OBJECT, "bprm_check_security", "executes"},
@@ -26,18 +26,19 @@ static const struct ygr_policy_operation operations[YGR_OPERATIONS] = {
     {YGR_OP_CHOWN, "chown", FILE_OBJECT, "inode_setattr", "changes the owner of"},
     {YGR_OP_MMAP_EXEC, "mmap-exec", FILE_OBJECT, "mmap_file, file_mprotect", "maps as code"},
     {YGR_OP_MOUNT, "mount", FILE_OBJECT, "sb_mount, move_mount", "mounts on"},
-    {YGR_OP_CONNECT, "connect", "to", YGR_OBJECT_PEER, "socket_connect", "connects to"},
-    {YGR_OP_BIND, "bind", "at", YGR_OBJECT_PEER, "socket_bind", "binds a socket at"},
-    {YGR_OP_LISTEN, "listen", "at", YGR_OBJECT_PEER, "socket_listen", "listens at"},
-    {YGR_OP_SENDMSG, "sendmsg", "to", YGR_OBJECT_PEER, "socket_sendmsg, cgroup/sendmsg4, cgroup/sendmsg6",
-     "sends to"},
+    {YGR_OP_CONNECT, "connect", "to", YGR_POLICY_OBJECT_PEER, "socket_connect", "connects to"},
+    {YGR_OP_BIND, "bind", "at", YGR_POLICY_OBJECT_PEER, "socket_bind", "binds a socket at"},
+    {YGR_OP_LISTEN, "listen", "at", YGR_POLICY_OBJECT_PEER, "socket_listen", "listens at"},
+    {YGR_OP_SENDMSG, "sendmsg", "to", YGR_POLICY_OBJECT_PEER,
+     "socket_sendmsg, cgroup/sendmsg4, cgroup/sendmsg6", "sends to"},
     {YGR_OP_PTRACE, "ptrace", PROGRAM_OBJECT, "ptrace_access_check, ptrace_traceme", "traces"},
     {YGR_OP_SIGNAL, "signal", PROGRAM_OBJECT, "task_kill", "signals"},
     {YGR_OP_LOAD_MODULE, "load-module", NO_OBJECT, "kernel_read_file, kernel_load_data",
      "loads a kernel module"},
     {YGR_OP_BPF, "bpf", NO_OBJECT, "bpf", "calls bpf()"},
-    {YGR_OP_CAPABILITY, "use-capability", "of", YGR_OBJECT_CAPABILITY, "capable", "uses the capability"},
-    {YGR_OP_SETUID, "setuid", "to", YGR_OBJECT_USER, "task_fix_setuid", "becomes"},
+    {YGR_OP_CAPABILITY, "use-capability", "of", YGR_POLICY_OBJECT_CAPABILITY, "capable",
+     "uses the capability"},
+    {YGR_OP_SETUID, "setuid", "to", YGR_POLICY_OBJECT_USER, "task_fix_setuid", "becomes"},
     {YGR_OP_USERNS, "create-userns", NO_OBJECT, "userns_create", "makes a user namespace"},
     {YGR_OP_KERNEL_READ, "read-kernel", NO_OBJECT, "locked_down", "reads the kernel's memory or symbols"},
 };

@@ -7,12 +7,12 @@
 #include "lib/policy/ast.h"
 
 enum ygr_policy_object {
-	YGR_OBJECT_NONE,
-	YGR_OBJECT_FILE,
-	YGR_OBJECT_PROGRAM, /* of the task that is the target */
-	YGR_OBJECT_PEER,
-	YGR_OBJECT_CAPABILITY,
-	YGR_OBJECT_USER,
+	YGR_POLICY_OBJECT_NONE,
+	YGR_POLICY_OBJECT_FILE,
+	YGR_POLICY_OBJECT_PROGRAM, /* of the task that is the target */
+	YGR_POLICY_OBJECT_PEER,
+	YGR_POLICY_OBJECT_CAPABILITY,
+	YGR_POLICY_OBJECT_USER,
 };
 
 enum {

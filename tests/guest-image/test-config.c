@@ -35,6 +35,7 @@ static void test_defaults(void **state)
 	assert_int_equal(config.handles, 1024);
 	assert_int_equal(config.memory, 256u << 20);
 	assert_false(config.adhoc);
+	assert_true(config.enforce);
 	read_text("");
 	assert_int_equal(config.broken.code, 0);
 	assert_int_equal(config.max_sessions, 16);
@@ -48,6 +49,20 @@ static void test_example(void **state)
 	if (config.broken.code)
 		fail_msg("%s", config.broken.message);
 	assert_non_null(config.allow);
+}
+
+static void test_policies(void **state)
+{
+	(void)state;
+	read_text("policies: {enforce: false}\n");
+	assert_int_equal(config.broken.code, 0);
+	assert_false(config.enforce);
+	read_text("policies: {enforce: perhaps}\n");
+	assert_int_not_equal(config.broken.code, 0);
+	assert_false(config.enforce);
+	read_text("policies: {enforce: true}\nsession: {}\n"); /* a word that means nothing */
+	assert_int_not_equal(config.broken.code, 0);
+	assert_false(config.enforce);
 }
 
 static void test_values(void **state)
@@ -111,6 +126,7 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_defaults), cmocka_unit_test(test_example),
-					   cmocka_unit_test(test_values), cmocka_unit_test(test_broken)};
+					   cmocka_unit_test(test_policies), cmocka_unit_test(test_values),
+					   cmocka_unit_test(test_broken)};
 	return cmocka_run_group_tests(tests, NULL, teardown);
 }

@@ -105,7 +105,7 @@ static bool in_object(const struct ygr_policy_expr *expr, const struct ygr_polic
 	case YGR_TYPE_USER:
 		return number_in(expr->value, situation->target_user);
 	default:
-		return situation->operation->object == YGR_OBJECT_PROGRAM
+		return situation->operation->object == YGR_POLICY_OBJECT_PROGRAM
 			   ? program_in(expr->value, situation->file)
 			   : object_in(expr->value, situation);
 	}

@@ -88,26 +88,26 @@ static void put_object(struct random_source *random, const struct ygr_policy_ope
 	static const char *const names[] = {"CAP_SYS_ADMIN", "CAP_BPF", "chown", "CAP_CHECKPOINT_RESTORE"};
 	ygr_policy_put(out, "%s %s", operation->object_word, chance(random, 4) ? "not " : "");
 	switch (operation->object) {
-	case YGR_OBJECT_FILE:
+	case YGR_POLICY_OBJECT_FILE:
 		put_paths(random, chance(random, 2) ? "file" : "", true, out);
 		break;
-	case YGR_OBJECT_PROGRAM:
+	case YGR_POLICY_OBJECT_PROGRAM:
 		put_paths(random, "exe", false, out);
 		break;
-	case YGR_OBJECT_PEER:
+	case YGR_POLICY_OBJECT_PEER:
 		if (chance(random, 3))
 			put_paths(random, "unix", false, out);
 		else
 			put_addresses(random, out);
 		break;
-	case YGR_OBJECT_CAPABILITY:
+	case YGR_POLICY_OBJECT_CAPABILITY:
 		ygr_policy_put(out, "{ %s, %s }", ANY(random, names), ANY(random, names));
 		break;
-	case YGR_OBJECT_USER:
+	case YGR_POLICY_OBJECT_USER:
 		ygr_policy_put(out, "user ");
 		put_numbers(random, 100000, out);
 		break;
-	case YGR_OBJECT_NONE:
+	case YGR_POLICY_OBJECT_NONE:
 		break;
 	}
 }
@@ -146,15 +146,15 @@ static void put_condition(struct random_source *random, const struct ygr_policy_
 	} else if (kind == 3) {
 		uint32_t from = random_below(random, 24), to = (from + 1 + random_below(random, 22)) % 24;
 		ygr_policy_put(out, "during %02u:00-%02u:00", from, to);
-	} else if (kind == 4 && operation->object == YGR_OBJECT_PEER) {
+	} else if (kind == 4 && operation->object == YGR_POLICY_OBJECT_PEER) {
 		ygr_policy_put(out, "port %s", chance(random, 3) ? "not " : "");
 		put_numbers(random, 65535, out);
-	} else if (kind == 5 && operation->object == YGR_OBJECT_PEER) {
+	} else if (kind == 5 && operation->object == YGR_POLICY_OBJECT_PEER) {
 		ygr_policy_put(out, "protocol %s", chance(random, 2) ? "tcp" : "not { udp, 40-200 }");
-	} else if (kind == 4 && operation->object == YGR_OBJECT_FILE) {
+	} else if (kind == 4 && operation->object == YGR_POLICY_OBJECT_FILE) {
 		ygr_policy_put(out, "owner %s", chance(random, 3) ? "not " : "");
 		put_numbers(random, 100000, out);
-	} else if (kind == 5 && operation->object == YGR_OBJECT_FILE) {
+	} else if (kind == 5 && operation->object == YGR_POLICY_OBJECT_FILE) {
 		ygr_policy_put(out, "mode 0%o", 1 + random_below(random, 07777));
 	} else if (kind == 6 && operation->number == YGR_OP_OPEN) {
 		ygr_policy_put(out, "for %s", chance(random, 2) ? "read, append" : "write");
@@ -260,11 +260,11 @@ struct ygr_policy_situation random_situation(struct random_source *random,
 	    .capability = random_below(random, 41),
 	    .target_user = some_number(random, 100000),
 	};
-	if (operation->object == YGR_OBJECT_PEER) {
+	if (operation->object == YGR_POLICY_OBJECT_PEER) {
 		set_peer(random, &situation);
-	} else if (operation->object == YGR_OBJECT_PROGRAM) {
+	} else if (operation->object == YGR_POLICY_OBJECT_PROGRAM) {
 		situation.file = ANY(random, paths);
-	} else if (operation->object == YGR_OBJECT_FILE && random_below(random, 20)) {
+	} else if (operation->object == YGR_POLICY_OBJECT_FILE && random_below(random, 20)) {
 		situation.file = ANY(random, paths);
 		situation.missing = chance(random, 3);
 		situation.owner = some_number(random, 100000);
