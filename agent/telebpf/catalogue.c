@@ -144,11 +144,12 @@ json_t *ygr_catalogue_grant_adhoc(const char *path, const uint8_t sha256[32], co
 {
 	char program[PATH_MAX_BYTES + 8];
 	snprintf(program, sizeof(program), "adhoc:%s", path);
+	/* "*" leaves sys_bpf out; a feature probe loads it, and what may run at all is the owner's word. */
 	json_t *grant =
-	    json_pack("{s:[s], s:[s], s:[s], s:[s], s:b, s:{s:[s], s:[s,s]}, s:{s:i, s:I}}", "programTypes",
-		      "*", "attach", "*", "helpers", "*", "kfuncs", "*", "ids", 1, "files", "read", "/**",
-		      "write", "/sys/kernel/tracing/**", "/sys/fs/bpf/**", "limits", "handles",
-		      (int)YGR_GRANT_HANDLES_MAX, "memory", (json_int_t)YGR_GRANT_MEMORY_MAX);
+	    json_pack("{s:[s], s:[s], s:[s,s], s:[s], s:b, s:{s:[s], s:[s,s]}, s:{s:i, s:I}}",
+		      "programTypes", "*", "attach", "*", "helpers", "*", "sys_bpf", "kfuncs", "*", "ids", 1,
+		      "files", "read", "/**", "write", "/sys/kernel/tracing/**", "/sys/fs/bpf/**", "limits",
+		      "handles", (int)YGR_GRANT_HANDLES_MAX, "memory", (json_int_t)YGR_GRANT_MEMORY_MAX);
 	if (grant)
 		identify(grant, program, sha256, vm, now);
 	return grant;

@@ -52,10 +52,9 @@ void ygr_session_grant_deinit(struct ygr_session_grant *grant)
 	grant->text = NULL;
 }
 
-static json_t *argv_of(const struct ygr_application_options *options, const char *executable)
+static json_t *argv_of(const struct ygr_application_options *options)
 {
-	const char *slash = strrchr(executable, '/');
-	json_t *argv = json_pack("[s]", options->adhoc && slash ? slash + 1 : options->program);
+	json_t *argv = json_pack("[s]", options->program);
 	for (char *const *arg = options->args; arg && *arg; arg++)
 		json_array_append_new(argv, json_string(*arg));
 	return argv;
@@ -82,13 +81,12 @@ char *ygr_session_line(const struct ygr_telebpf *telebpf, const struct ygr_appli
 	char id[33];
 	ygr_hex_encode(session_id, 16, id);
 
-	json_t *line =
-	    json_pack("{s:s, s:{s:s, s:s, s:s}, s:s, s:s, s:s, s:s, s:o, s:{s:s, s:s, s:s}, s:s, s:I, s:I}",
-		      "sessionID", id, "vm", "namespace", vm->namespace_, "name", vm->name, "uuid", vm->uuid,
-		      "monitor", options->monitor, "app", options->app, "executable", executable, "sha256",
-		      grant->sha256, "argv", argv_of(options, executable), "env", "PATH",
-		      "/usr/sbin:/usr/bin:/sbin:/bin", "LANG", "C.UTF-8", "HOME", "/", "shim", telebpf->shim,
-		      "uid", (json_int_t)uid, "gid", (json_int_t)uid);
+	json_t *line = json_pack(
+	    "{s:s, s:{s:s, s:s, s:s}, s:s, s:s, s:s, s:s, s:o, s:{s:s, s:s, s:s}, s:s, s:I, s:I}",
+	    "sessionID", id, "vm", "namespace", vm->namespace_, "name", vm->name, "uuid", vm->uuid,
+	    "monitor", options->monitor, "app", options->app, "executable", executable, "sha256",
+	    grant->sha256, "argv", argv_of(options), "env", "PATH", "/usr/sbin:/usr/bin:/sbin:/bin", "LANG",
+	    "C.UTF-8", "HOME", "/", "shim", telebpf->shim, "uid", (json_int_t)uid, "gid", (json_int_t)uid);
 	json_t *rest =
 	    json_pack("{s:s, s:s, s:i, s:{s:I, s:I, s:i}, s:s, s:s, s:s, s:s, s:O, s:o, s:b, s:b}",
 		      "delivery", delivery, "wake", options->wake, "spinMicroseconds", SPIN_US, "limits",
