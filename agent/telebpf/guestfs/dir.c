@@ -1,6 +1,6 @@
 /*
  * Directories are listed once, when they are opened, so that a listing does not change under a reader. Those
- * that only lead to bound parts are made up from the table of parts.
+ * that lead to bound parts are made up from the table of parts where the guest does not list them.
  */
 #include <dirent.h>
 #include <stdlib.h>
@@ -52,22 +52,6 @@ static int take_names(struct ygr_guestfs_op *op, const struct ygr_frame *reply,
 				       shown, op, names);
 }
 
-static void listed(void *user, const struct ygr_frame *reply)
-{
-	struct ygr_guestfs_op *op = user;
-	struct ygr_guestfs_names names = {0};
-
-	if (op->fs) {
-		int r = take_names(op, reply, &names);
-
-		if (r < 0)
-			fuse_reply_err(op->req, r == -EPROTO ? EIO : -r);
-		else
-			reply_opened(op->fs, op->req, &op->file, &names);
-	}
-	ygr_guestfs_op_free(op);
-}
-
 /* The next parts of the bound paths below the local directory OP->path, in the form of the guest's answer.
  */
 static void list_local(struct ygr_guestfs_op *op)
@@ -100,6 +84,26 @@ static void list_local(struct ygr_guestfs_op *op)
 	ygr_guestfs_op_free(op);
 }
 
+static void listed(void *user, const struct ygr_frame *reply)
+{
+	struct ygr_guestfs_op *op = user;
+	struct ygr_guestfs_names names = {0};
+
+	if (op->fs) {
+		int r = take_names(op, reply, &names);
+
+		if (r < 0 && ygr_guestfs_is_local(op->path)) {
+			list_local(op);
+			return;
+		}
+		if (r < 0)
+			fuse_reply_err(op->req, r == -EPROTO ? EIO : -r);
+		else
+			reply_opened(op->fs, op->req, &op->file, &names);
+	}
+	ygr_guestfs_op_free(op);
+}
+
 void ygr_guestfs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *file)
 {
 	struct ygr_guestfs *fs = fuse_req_userdata(req);
@@ -114,10 +118,6 @@ void ygr_guestfs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *
 	if (!op)
 		return;
 	op->file = *file;
-	if (ygr_guestfs_is_local(op->path)) {
-		list_local(op);
-		return;
-	}
 	piece = (struct iovec){op->path, strlen(op->path) + 1};
 	ygr_guestfs_op_ask(op, YGR_MSG_FILE_LIST, &piece, 1, listed);
 }

@@ -1,5 +1,5 @@
 /*
- * Three kinds of names below /proc mean something else than the kernel would say, and cannot be mounted over the
+ * Four kinds of names below /proc mean something else than the kernel would say, and cannot be mounted over the
  * application's own:
  *
  * - /proc/self/fdinfo/N (or with its own pid) of a remote descriptor N. libbpf and bpftool read there what
@@ -8,6 +8,8 @@
  *   enriches them looks here. The guest's /proc is in the guest's files (guestfs.h) as far as the grant shows
  *   it; what is not there is looked for where the name says.
  * - /proc/self/exe of a static program: for the kernel that is the shim, which has loaded it (load.c).
+ * - /proc/mounts, /proc/self/mounts and mountinfo: tools look there for the cgroup, trace and bpf file systems,
+ *   which are the guest's. They get those of the guest's first process, where the grant shows them.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -62,6 +64,13 @@ static bool read_name(uint64_t address, struct name *name)
 			break;
 		}
 	return name->process && (*name->process == '\0' || *name->process == '/');
+}
+
+static bool is(const char *text, const char *other)
+{
+	const char *end = skip(text, other);
+
+	return end && *end == '\0';
 }
 
 /* Behind the slash, the application's own name for itself: what follows it, or NULL. */
@@ -127,6 +136,28 @@ static bool of_others(const struct name *name)
 		return true;
 	at++;
 	return *at >= '0' && *at <= '9' && !skip_own(at);
+}
+
+/* Is NAME a table of mounts? Then it becomes the one of the guest's first process. */
+static bool of_mounts(struct name *name)
+{
+	static const char first[] = "/1";
+	const char *at = skip_own(*name->process ? name->process + 1 : name->process);
+	char *to = name->text + GUEST_LEN + sizeof("/proc") - 1;
+
+	if (!at)
+		at = name->process;
+	if (!is(at, "/mounts") && !is(at, "/mountinfo"))
+		return false;
+	char rest[sizeof("/mountinfo")];
+	size_t len = 0;
+
+	do
+		rest[len] = at[len];
+	while (rest[len++]);
+	memcpy(to, first, sizeof(first) - 1);
+	memcpy(to + sizeof(first) - 1, rest, len);
+	return true;
 }
 
 static int64_t perform(const struct ygr_regs *regs, unsigned index, const struct name *name)
@@ -211,7 +242,7 @@ int64_t ygr_hook_open(const struct ygr_regs *regs)
 
 	if (!read_name(index == 0 ? regs->rdi : regs->rsi, &name))
 		return ygr_native(regs);
-	if (of_others(&name))
+	if (of_others(&name) || of_mounts(&name))
 		return perform(regs, index, &name);
 	if (ygr_shim.executable[0] && is_own_exe(&name))
 		return perform_exe(regs, index);

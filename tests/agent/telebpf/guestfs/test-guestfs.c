@@ -37,7 +37,7 @@
 #define ENDLESS   (YGR_GUESTFS_NAMES_MAX + 10)
 
 static const char grant_text[] = "{\"program\":\"test\",\"files\":{\"read\":[\"/sys/kernel/btf/*\",\"/proc/"
-				 "kallsyms\",\"/sys/kernel/tracing/**\"],"
+				 "kallsyms\",\"/proc/17/fd/*\",\"/sys/kernel/tracing/**\"],"
 				 "\"write\":[\"/sys/kernel/tracing/kprobe_events\"]}}";
 
 struct world {
@@ -112,7 +112,14 @@ static void guest_list(struct world *world, uint32_t id, const char *path)
 				       "link";
 	_cleanup_free_ uint8_t *many = NULL;
 
-	if (ends(path, "unended")) {
+	if (strcmp(path, "/") == 0 || strcmp(path, "/sys/kernel") == 0) {
+		put_status(world, YGR_MSG_FILE_NAMES, id, -ENOENT, NULL, 0); /* as the owner may have it */
+	} else if (strcmp(path, "/proc") == 0) {
+		put_status(world, YGR_MSG_FILE_NAMES, id, 0,
+			   "\x04"
+			   "17\0\x08kallsyms\0\x08version",
+			   23);
+	} else if (ends(path, "unended")) {
 		put_status(world, YGR_MSG_FILE_NAMES, id, 0, "\x08name", 5);
 	} else if (ends(path, "endless")) {
 		many = malloc(ENDLESS * 8);
@@ -391,6 +398,7 @@ static int use_listing(void)
 
 	CHECK(names_in(".", names, sizeof(names)) == 2 && strcmp(names, "sys proc ") == 0);
 	CHECK(names_in("sys/kernel", names, sizeof(names)) == 2 && strcmp(names, "btf tracing ") == 0);
+	CHECK(names_in("proc", names, sizeof(names)) == 2 && strcmp(names, "17 kallsyms ") == 0);
 	CHECK(names_in("sys/kernel/tracing", names, sizeof(names)) == 3);
 	CHECK(strcmp(names, "kprobe_events events link ") == 0);
 	CHECK(names_in("sys/kernel/tracing/link", names, sizeof(names)) == 3);
