@@ -45,6 +45,11 @@ enum ygr_local_message {
 	/* shim > session: empty; answered by LOCAL_DONE with one end of a new socket as SCM_RIGHTS */
 	YGR_LOCAL_FORK,
 	YGR_LOCAL_DONE, /* struct ygr_status */
+	/*
+	 * shim > session: struct ygr_local_route; answered by LOCAL_DONE with a socket as SCM_RIGHTS that takes
+	 * NETLINK_ROUTE messages that ask, a datagram each, and gives what the guest's kernel answers.
+	 */
+	YGR_LOCAL_ROUTE,
 };
 
 struct ygr_local_hello {
@@ -99,6 +104,10 @@ struct ygr_local_unmap {
 	uint32_t reserved;
 	uint64_t offset;
 	uint64_t length;
+};
+
+struct ygr_local_route {
+	uint32_t port; /* nlmsg_pid of the answers */
 };
 
 struct ygr_local_ready {

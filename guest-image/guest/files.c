@@ -24,7 +24,8 @@
 #include "lib/base/cleanup.h"
 
 #define LIST_MAX (2u << 20) /* bytes of one listing: events/syscalls has 700 names */
-#define FLAGS    (O_ACCMODE | O_APPEND | O_TRUNC)
+#define FLAGS    (O_ACCMODE | O_APPEND | O_TRUNC | O_DIRECTORY)
+#define NETNS    "/proc/self/ns/net" /* the guest's own, by a link that leads to no path */
 
 static void closedirp(DIR **dir)
 {
@@ -59,6 +60,10 @@ static bool visible(struct ygr_guest_session *session, const char *path)
 
 static int open_plain(const char *path, int flags)
 {
+	if (strcmp(path, NETNS) == 0 && !(flags & O_PATH)) {
+		int netns = open(path, O_RDONLY | O_CLOEXEC);
+		return netns < 0 ? -errno : netns;
+	}
 	struct open_how how = {.flags = (uint64_t)(unsigned)flags | O_CLOEXEC | O_NOCTTY,
 			       .resolve = RESOLVE_NO_SYMLINKS};
 	if (flags & O_PATH)
@@ -154,7 +159,10 @@ static int read_link(struct ygr_guest_session *session, uint32_t id, const char 
 	return ygr_guest_session_status(session, YGR_MSG_FILE_DATA, id, n, target, n > 0 ? (size_t)n : 0);
 }
 
-/* Opens a regular file after checks, also of the path that links led to: a descriptor or negative errno. */
+/*
+ * Opens a regular file, or with O_DIRECTORY a directory (as a cgroup that a call names), after checks, also of
+ * the path that links led to: a descriptor or negative errno.
+ */
 static int open_checked(struct ygr_guest_session *session, const char *path, int flags,
 			struct ygr_error *refusal)
 {
@@ -173,7 +181,7 @@ static int open_checked(struct ygr_guest_session *session, const char *path, int
 		return fd;
 	int r = fstat(fd, &st) < 0    ? -errno
 		: S_ISREG(st.st_mode) ? 0
-		: S_ISDIR(st.st_mode) ? -EISDIR
+		: S_ISDIR(st.st_mode) ? (flags & O_DIRECTORY ? 0 : -EISDIR)
 				      : -EACCES;
 	if (r < 0) {
 		close(fd);
@@ -194,7 +202,8 @@ static int open_file(struct ygr_guest_session *session, const struct ygr_frame *
 	memcpy(&open, frame->payload, sizeof(open));
 
 	int value = -EINVAL;
-	if (!(open.flags & ~(uint32_t)FLAGS) && (open.flags & O_ACCMODE) != O_ACCMODE)
+	if (!(open.flags & ~(uint32_t)FLAGS) && (open.flags & O_ACCMODE) != O_ACCMODE &&
+	    (!(open.flags & O_DIRECTORY) || open.flags == O_DIRECTORY))
 		value = open_checked(session, path, (int)open.flags, &refusal);
 	if (refusal.code && ygr_guest_session_notice(session, &refusal) < 0)
 		return -ENOMEM;

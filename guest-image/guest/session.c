@@ -129,6 +129,8 @@ int ygr_guest_session_frame(struct ygr_guest_session *session, const struct ygr_
 	case YGR_MSG_FILE_READ:
 	case YGR_MSG_FILE_WRITE:
 		return ygr_guest_files(session, frame, error);
+	case YGR_MSG_ROUTE_DUMP:
+		return ygr_guest_route(session, frame);
 	default:
 		return ygr_error_set(error, EPROTO, "message %u on a session", frame->type);
 	}

@@ -85,6 +85,7 @@ int ygr_guest_memory(struct ygr_guest_session *session, const struct ygr_frame *
 		     struct ygr_error *error);
 int ygr_guest_files(struct ygr_guest_session *session, const struct ygr_frame *frame,
 		    struct ygr_error *error);
+int ygr_guest_route(struct ygr_guest_session *session, const struct ygr_frame *frame);
 
 /* Sends what armed rings have owed, and records of those that stream, as far as there is room. */
 int ygr_guest_rings_service(struct ygr_guest_session *session);

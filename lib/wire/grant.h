@@ -90,6 +90,13 @@ int ygr_grant_check_file(const struct ygr_grant *grant, const char *who, const c
 			 struct ygr_error *error);
 
 /*
+ * May the LENGTH bytes at REQUEST be sent to NETLINK_ROUTE? One message that asks for devices, disciplines or
+ * filters, and "ids". 0, -EACCES, or -EINVAL for what is no such message, each with a sentence in ERROR.
+ */
+int ygr_grant_check_route(const struct ygr_grant *grant, const char *who, const void *request, size_t length,
+			  struct ygr_error *error);
+
+/*
  * Is PATH a directory above (or within, where an entry covers everything below) something that the grant
  * lets be opened? For file systems that show only what may be opened. PATH as for ygr_grant_check_file().
  */

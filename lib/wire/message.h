@@ -68,6 +68,7 @@ enum ygr_message_type {
 	YGR_MSG_FILE_READ = 70,  /* struct ygr_file_io: from an opened file or an iterator; answered by FILE_DATA */
 	YGR_MSG_FILE_WRITE = 71, /* struct ygr_file_io and bytes; answered by FILE_DATA, value = bytes written */
 	YGR_MSG_FILE_DATA = 72,  /* g>n struct ygr_status and bytes */
+	YGR_MSG_ROUTE_DUMP = 73, /* one NETLINK_ROUTE message that asks; answered by FILE_DATA with what the kernel said */
 
 	/* policy connection; docs/protocol.md has the JSON of POLICY_STATUS */
 	YGR_MSG_POLICY_LOAD = 80,   /* n>g struct ygr_policy_load, bundle; answered by POLICY_STATUS */
@@ -247,7 +248,7 @@ struct ygr_file_attr {
 };
 
 struct ygr_file_open {
-	uint32_t flags; /* O_RDONLY, O_WRONLY or O_RDWR, with O_APPEND, O_TRUNC; nothing else */
+	uint32_t flags; /* O_RDONLY, O_WRONLY or O_RDWR, with O_APPEND, O_TRUNC; or O_DIRECTORY alone */
 	uint32_t reserved;
 };
 

@@ -6,8 +6,10 @@
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/perf_event.h>
+#include <linux/rtnetlink.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "guest-image/guest/pages.h"
@@ -387,6 +389,59 @@ static void test_refused_files(void **state)
 	assert_int_equal(open_file("/proc/version", 3), -EINVAL);
 }
 
+/* What a call names by descriptor: a directory that is listed, the network namespace; nothing of it is read. */
+static void test_named_files(void **state)
+{
+	(void)state;
+	client_close(&client);
+	assert_int_equal(client_open(&client, &guest, "tester",
+				     "\"ids\":true,\"files\":{\"read\":[\"/proc/**\"],\"write\":[]}"),
+			 0);
+	assert_true(open_file("/proc/self/ns/net", O_RDONLY) > 0);
+	assert_true(open_file("/proc/sys", O_DIRECTORY) > 0);
+	assert_int_equal(open_file("/proc/sys", O_RDONLY), -EISDIR);
+	assert_int_equal(open_file("/proc/version", O_DIRECTORY), -ENOTDIR);
+	assert_int_equal(open_file("/proc/sys", O_DIRECTORY | O_WRONLY), -EINVAL);
+	assert_int_equal(open_file("/sys", O_DIRECTORY), -EACCES);
+}
+
+static int64_t ask_route(uint16_t type)
+{
+	const struct {
+		struct nlmsghdr head;
+		struct ifinfomsg info;
+	} request = {{sizeof(request), type, NLM_F_REQUEST | NLM_F_DUMP, 5, 0}, {.ifi_family = AF_UNSPEC}};
+	client_ask(&client, YGR_MSG_ROUTE_DUMP, &request, sizeof(request), YGR_MSG_FILE_DATA);
+	return *(int64_t *)(void *)client.last;
+}
+
+/* The devices of this machine, the loopback among them, to the end; no changes, and nothing without "ids". */
+static void test_route(void **state)
+{
+	(void)state;
+	assert_int_equal(ask_route(RTM_GETLINK), -EACCES);
+	assert_non_null(strstr(client.notice, "(ids)"));
+	client_close(&client);
+	assert_int_equal(client_open(&client, &guest, "tester", "\"ids\":true"), 0);
+	int64_t n = ask_route(RTM_GETLINK);
+	assert_in_range(n, 32, YGR_FILE_IO_MAX);
+	assert_int_equal(client.frame.length, sizeof(struct ygr_status) + (size_t)n);
+	const uint8_t *bytes = client.last + sizeof(struct ygr_status);
+	struct nlmsghdr head = {0};
+	bool loopback = false;
+	for (size_t at = 0; at < (size_t)n; at += NLMSG_ALIGN((size_t)head.nlmsg_len)) {
+		memcpy(&head, bytes + at, sizeof(head));
+		assert_in_range(head.nlmsg_len, sizeof(head), (size_t)n - at);
+		assert_int_equal(head.nlmsg_seq, 5);
+		loopback |= head.nlmsg_type == RTM_NEWLINK && memmem(bytes + at, head.nlmsg_len, "lo", 3);
+	}
+	assert_true(loopback);
+	assert_int_equal(head.nlmsg_type, NLMSG_DONE);
+	assert_int_equal(ask_route(RTM_DELLINK), -EACCES);
+	client_ask(&client, YGR_MSG_ROUTE_DUMP, "short", 5, YGR_MSG_FILE_DATA);
+	assert_int_equal(*(int64_t *)(void *)client.last, -EINVAL);
+}
+
 static int group_setup(void **state)
 {
 	(void)state;
@@ -415,6 +470,7 @@ int main(void)
 	    SESSION_TEST(test_array),        SESSION_TEST(test_perf),
 	    SESSION_TEST(test_read_objects), SESSION_TEST(test_refused_program),
 	    SESSION_TEST(test_files),        SESSION_TEST(test_refused_files),
+	    SESSION_TEST(test_named_files),  SESSION_TEST(test_route),
 	};
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }

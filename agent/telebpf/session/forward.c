@@ -4,6 +4,7 @@
  * performed; the guest checks again, with the names that only it knows.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <linux/bpf.h>
 #include <linux/perf_event.h>
@@ -28,6 +29,7 @@ struct forward {
 	uint32_t map;      /* MAP_FREEZE */
 	uint32_t shape[3]; /* MAP_CREATE: type, key and value size */
 	uint32_t length;   /* FILE_READ */
+	bool opens;        /* FILE_OPEN */
 	bool makes;        /* its answer may bring a new handle */
 	uint64_t sample_type;
 	uint64_t started;
@@ -68,6 +70,11 @@ static void report_refusal(struct ygr_session *session, const char *reason, cons
 void ygr_forward_refused(struct ygr_session *session, const char *message)
 {
 	report_refusal(session, "ForbiddenByOwner", message);
+}
+
+void ygr_forward_refused_here(struct ygr_session *session, const char *message)
+{
+	report_refusal(session, "ForbiddenByCatalogue", message);
 }
 
 /* The reply to a call that goes no further, in the shape that its plan asks for. 0 or -ENOMEM. */
@@ -185,6 +192,34 @@ static bool data_fits(const struct ygr_frame *frame, uint32_t length)
 	return status.value <= length && (uint64_t)status.value == frame->length - sizeof(status);
 }
 
+/* A file of the guest was opened as a descriptor for calls: its handle belongs to who asked. */
+static void opened(struct forward *forward, const struct ygr_frame *frame)
+{
+	struct ygr_session *session = forward->local->session;
+	struct ygr_reply reply = {.object = {.kind = YGR_OBJECT_FILE}};
+	struct ygr_status status;
+	int r = -EBADMSG;
+
+	if (frame->length == sizeof(status)) {
+		memcpy(&status, frame->payload, sizeof(status));
+		if (status.value >= -4095 && status.value != 0 && status.value < YGR_HANDLE_BAD)
+			r = 0;
+	}
+	if (r == 0 && status.value > 0) {
+		reply.handle = (uint32_t)status.value;
+		forward->makes = true;
+		r = learn(forward, &reply);
+	}
+	if (r == -ENOMEM)
+		ygr_session_fail(session, "OutOfMemory", "out of memory");
+	else if (r < 0)
+		ygr_session_fail(session, "GuestMisbehaved",
+				 "the guest opened a file in a way that cannot be");
+	else
+		ygr_local_answer(forward->local, frame->type, forward->id, frame->payload, frame->length,
+				 -1);
+}
+
 static void replied(void *user, const struct ygr_frame *frame)
 {
 	struct forward *forward = user;
@@ -198,6 +233,8 @@ static void replied(void *user, const struct ygr_frame *frame)
 				 forward->type, frame->type);
 	else if (frame->type == YGR_MSG_REPLY)
 		call_replied(session, forward, frame);
+	else if (forward->opens)
+		opened(forward, frame);
 	else if (!data_fits(frame, forward->length))
 		ygr_session_fail(session, "GuestMisbehaved",
 				 "the guest sent more than was to be read, or less");
@@ -340,4 +377,31 @@ int ygr_forward_read(struct ygr_local *local, const struct ygr_frame *frame)
 		return 0;
 	}
 	return send_on(local, frame, &forward);
+}
+
+int ygr_forward_open(struct ygr_local *local, const struct ygr_frame *frame)
+{
+	struct forward forward = {.reply_type = YGR_MSG_FILE_DATA, .opens = true};
+	struct ygr_session *session = local->session;
+	struct ygr_error error = YGR_ERROR_INIT;
+	struct ygr_file_open open;
+	struct ygr_status status = {};
+	const char *path = (const char *)frame->payload + sizeof(open);
+
+	if (frame->length <= sizeof(open) || frame->payload[frame->length - 1] != '\0' ||
+	    strlen(path) != frame->length - sizeof(open) - 1)
+		return -EPROTO;
+	memcpy(&open, frame->payload, sizeof(open));
+	if (open.flags & ~(uint32_t)O_DIRECTORY) /* what is read or written goes through the file system */
+		return -EPROTO;
+	if (ygr_grant_check_file(session->grant, "the catalogue entry", path, O_RDONLY, &error) < 0) {
+		report_refusal(session, "ForbiddenByCatalogue", error.message);
+		status.value = -EACCES;
+	} else if (session->objects.count >= session->objects.max) {
+		status.value = -EMFILE;
+	} else {
+		return send_on(local, frame, &forward);
+	}
+	ygr_local_answer(local, YGR_MSG_FILE_DATA, frame->id, &status, sizeof(status), -1);
+	return 0;
 }

@@ -152,6 +152,8 @@ static int dispatch(struct ygr_local *local, const struct ygr_frame *frame)
 		return ygr_forward_call(local, frame);
 	case YGR_MSG_FILE_READ:
 		return ygr_forward_read(local, frame);
+	case YGR_MSG_FILE_OPEN:
+		return ygr_forward_open(local, frame);
 	case YGR_MSG_HANDLE_CLOSE:
 		return ygr_mapping_close(local, frame);
 	case YGR_LOCAL_HELLO:
@@ -168,6 +170,8 @@ static int dispatch(struct ygr_local *local, const struct ygr_frame *frame)
 		/* Looked at once a round, however many of these small frames came. */
 		local->session->idle = true;
 		return frame->length ? -EPROTO : 0;
+	case YGR_LOCAL_ROUTE:
+		return ygr_route_open(local, frame);
 	case YGR_LOCAL_FORK:
 		return fork_process(local, frame);
 	default:

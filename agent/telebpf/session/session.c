@@ -430,6 +430,7 @@ static void session_deinit(struct ygr_session *session)
 		ygr_confine_signal(session->confined, SIGKILL);
 	session->tracer = ygr_tracer_free(session->tracer);
 	session->guestfs = ygr_guestfs_free(session->guestfs);
+	ygr_route_free_all(session);
 	session->channel = ygr_channel_free(session->channel);
 	session->confined = ygr_confine_free(session->confined);
 	ygr_sharing_free_all(session);

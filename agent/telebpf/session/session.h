@@ -7,6 +7,7 @@
  *   forward.c    calls to the guest        mapping.c  LOCAL_MAP: rings and arrays come to be
  *   delivery.c   ring data                 sync.c     arrays in step
  *   sharing.c    guest pages in the application (Shared)
+ *   route.c      netlink sockets
  */
 #pragma once
 
@@ -34,6 +35,7 @@
 #define YGR_SESSION_MEMORY    (512u << 20) /* private rings and arrays of one application */
 #define YGR_SESSION_FRAMES    (160u << 20) /* frames of all processes of one application, in and out */
 
+struct ygr_route;
 struct ygr_session;
 struct ygr_sharing;
 
@@ -55,6 +57,8 @@ struct ygr_session {
 	struct ygr_tracer *tracer;    /* Shared only */
 	const char *not_shared;       /* why Shared was asked for and is not done; NULL */
 	struct ygr_sharing *sharings; /* mappings that wait until the application is held */
+	struct ygr_route *routes;     /* netlink sockets of the application */
+	unsigned route_count;
 	struct ygr_buf control_in;
 	struct ygr_watch control, channel_watch, fuse, status, pidfd, traced;
 
@@ -123,7 +127,9 @@ void ygr_local_done(struct ygr_local *local, uint32_t id, int64_t value, int fd)
 /* forward.c: 0; -EAGAIN: later, with the same frame; -EPROTO: the process broke the protocol. */
 int ygr_forward_call(struct ygr_local *local, const struct ygr_frame *frame);
 int ygr_forward_read(struct ygr_local *local, const struct ygr_frame *frame);
+int ygr_forward_open(struct ygr_local *local, const struct ygr_frame *frame);
 void ygr_forward_refused(struct ygr_session *session, const char *message);
+void ygr_forward_refused_here(struct ygr_session *session, const char *message); /* by the catalogue entry */
 
 /* mapping.c */
 int ygr_mapping_map(struct ygr_local *local, const struct ygr_frame *frame);
@@ -175,3 +181,7 @@ void ygr_sync_pull_mapped(struct ygr_session *session);
 /* Brings the whole ARRAY from the guest by MEM_READ, then calls DONE with 0 or negative errno. */
 int ygr_sync_fill(struct ygr_session *session, struct ygr_array *array, void (*done)(void *user, int result),
 		  void *user);
+
+/* route.c: LOCAL_ROUTE, and the end of all such sockets; before the channel ends, which ends those that ask. */
+int ygr_route_open(struct ygr_local *local, const struct ygr_frame *frame);
+void ygr_route_free_all(struct ygr_session *session);

@@ -178,7 +178,7 @@ int64_t ygr_hook_read(const struct ygr_regs *regs)
 		return ygr_native(regs);
 	mask = ygr_shim_lock();
 	slot = ygr_slot_of((int)regs->rdi);
-	if (!slot)
+	if (!slot || slot->object.kind == YGR_OBJECT_FILE)
 		r = ygr_native(regs);
 	else if (slot->object.kind == YGR_OBJECT_ITER || slot->object.kind == YGR_OBJECT_PERF)
 		r = read_object(slot, regs->rsi, regs->rdx);

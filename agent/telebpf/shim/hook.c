@@ -122,6 +122,17 @@ int64_t ygr_hook(struct ygr_regs *regs)
 	case SYS_setrlimit:
 	case SYS_prlimit64:
 		return hook_rlimit(regs);
+	case SYS_socket:
+		return ygr_hook_socket(regs);
+	case SYS_bind:
+	case SYS_connect:
+	case SYS_getsockname:
+	case SYS_setsockopt:
+	case SYS_sendto:
+	case SYS_recvfrom:
+	case SYS_sendmsg:
+	case SYS_recvmsg:
+		return ygr_hook_socket_use(regs);
 	case SYS_epoll_ctl:
 		return ygr_hook_epoll_ctl(regs);
 	case SYS_poll:

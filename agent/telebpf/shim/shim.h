@@ -91,6 +91,9 @@ struct ygr_slot *ygr_slot_of(int64_t fd); /* NULL: not remote. Without the lock:
 bool ygr_table_ours(void);                /* false in a child that only borrows our memory */
 /* Makes a placeholder for a new remote object: its descriptor, or negative errno (HANDLE is closed then). */
 int64_t ygr_table_new(uint32_t handle, const struct ygr_object *object);
+/* With the lock: the application's own descriptor FD stands for HANDLE from now on. NULL (HANDLE is closed
+ * then) when there is no room. */
+struct ygr_slot *ygr_table_adopt(int fd, uint32_t handle, const struct ygr_object *object);
 void ygr_slot_ref(struct ygr_slot *slot);
 void ygr_slot_unref(struct ygr_slot *slot);
 int64_t ygr_table_close(int fd);
@@ -147,6 +150,17 @@ uint64_t ygr_load(uint64_t *stack);
 
 /* vdso.c: writes VERSION (as LINUX_VERSION_CODE, 0: unknown) into the vDSO at address VDSO */
 void ygr_vdso_tell(uint64_t vdso, uint32_t version);
+
+/*
+ * file.c, with the lock: FD is no remote object, but a call names it. A directory among the guest's files (a
+ * cgroup), or the network namespace, which for a program that means the guest is the guest's: its slot, with a
+ * handle of the same thing there. NULL for everything else.
+ */
+struct ygr_slot *ygr_file_slot(int fd);
+
+/* socket.c: netlink sockets */
+int64_t ygr_hook_socket(const struct ygr_regs *regs);
+int64_t ygr_hook_socket_use(const struct ygr_regs *regs); /* bind ... recvmsg */
 
 /* map.c: mappings of remote objects */
 int64_t ygr_hook_mmap(const struct ygr_regs *regs);

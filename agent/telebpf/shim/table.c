@@ -39,7 +39,8 @@ static void handle_close(uint32_t handle)
 {
 	struct ygr_handle_close message = {.handle = handle};
 
-	ygr_wire_post(YGR_MSG_HANDLE_CLOSE, &message, sizeof(message));
+	if (handle != YGR_HANDLE_NONE) /* a socket of socket.c has none */
+		ygr_wire_post(YGR_MSG_HANDLE_CLOSE, &message, sizeof(message));
 }
 
 void ygr_slot_unref(struct ygr_slot *slot)
@@ -113,6 +114,17 @@ int64_t ygr_table_new(uint32_t handle, const struct ygr_object *object)
 	}
 	track(fd, slot);
 	return fd;
+}
+
+struct ygr_slot *ygr_table_adopt(int fd, uint32_t handle, const struct ygr_object *object)
+{
+	struct ygr_slot *slot = fd < YGR_SHIM_FDS_MAX ? slot_new(handle, object) : NULL;
+
+	if (slot)
+		track(fd, slot);
+	else
+		handle_close(handle);
+	return slot;
 }
 
 /* Does the application's own table of descriptors belong to our tables? */
@@ -221,7 +233,9 @@ static uint32_t handle_of(void *user, int fd)
 	struct ygr_slot *slot = ygr_slot_of(fd);
 
 	(void)user;
-	return slot ? slot->handle : YGR_HANDLE_BAD;
+	if (!slot && fd >= 0)
+		slot = ygr_file_slot(fd);
+	return slot && slot->handle ? slot->handle : YGR_HANDLE_BAD;
 }
 
 static bool object_of(void *user, uint32_t handle, struct ygr_object *ret_object)

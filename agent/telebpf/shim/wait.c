@@ -20,7 +20,7 @@ void ygr_ready_register(struct ygr_slot *slot, int fd)
 	struct ygr_local_ready message = {.handle = slot->handle};
 	int none;
 
-	if (slot->ready)
+	if (slot->ready || slot->object.kind == YGR_OBJECT_FILE)
 		return;
 	if (ygr_wire_ask_done(YGR_LOCAL_READY_FD, &message, sizeof(message), fd, &none) < 0)
 		return; /* not a ring: its descriptor never becomes readable, as in the kernel */

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/perf_event.h>
+#include <linux/rtnetlink.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -697,32 +698,49 @@ static void test_malformed(void **state)
 	json_decref(json);
 }
 
+static int check_route(const char *fields, uint16_t type, uint16_t flags, uint32_t length, size_t sent)
+{
+	const struct nlmsghdr head = {.nlmsg_len = length, .nlmsg_type = type, .nlmsg_flags = flags};
+	struct ygr_grant *grant = grant_with(fields);
+	error = YGR_ERROR_INIT;
+	int r = ygr_grant_check_route(grant, WHO, &head, sent, &error);
+	assert_true(r == 0 || (error.code == -r && error.message[0]));
+	ygr_grant_free(grant);
+	return r;
+}
+
+static void test_route(void **state)
+{
+	(void)state;
+	assert_int_equal(check_route("\"ids\":true", RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 16, 16), 0);
+	assert_int_equal(check_route("\"ids\":true", RTM_GETTFILTER, NLM_F_REQUEST | NLM_F_DUMP, 16, 16), 0);
+	assert_int_equal(check_route("\"helpers\":[\"*\"]", RTM_GETLINK, NLM_F_REQUEST, 16, 16), -EACCES);
+	assert_string_equal(error.message,
+			    "execsnoop: netlink request 18 (ids) is not in the catalogue entry");
+	assert_int_equal(check_route("\"ids\":true", RTM_SETLINK, NLM_F_REQUEST, 16, 16), -EACCES);
+	assert_int_equal(check_route("\"ids\":true", RTM_NEWTFILTER, NLM_F_REQUEST, 16, 16), -EACCES);
+	assert_int_equal(check_route("\"ids\":true", NLMSG_NOOP, NLM_F_REQUEST, 16, 16), -EACCES);
+	assert_int_equal(check_route("\"ids\":true", RTM_GETLINK, NLM_F_MULTI, 16, 16), -EINVAL);
+	assert_int_equal(check_route("\"ids\":true", RTM_GETLINK, NLM_F_REQUEST, 15, 16), -EINVAL);
+	assert_int_equal(check_route("\"ids\":true", RTM_GETLINK, NLM_F_REQUEST, 4096, 16), -EINVAL);
+	assert_int_equal(check_route("\"ids\":true", RTM_GETLINK, NLM_F_REQUEST, 16, 15), -EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_program_types),
-	    cmocka_unit_test(test_helpers),
-	    cmocka_unit_test(test_instructions_must_be_whole),
-	    cmocka_unit_test(test_kfuncs),
-	    cmocka_unit_test(test_targets_of_loads),
-	    cmocka_unit_test(test_perf_events),
-	    cmocka_unit_test(test_probes),
-	    cmocka_unit_test(test_raw_tracepoint),
-	    cmocka_unit_test(test_links),
-	    cmocka_unit_test(test_multi_probes),
-	    cmocka_unit_test(test_attach),
-	    cmocka_unit_test(test_struct_ops),
-	    cmocka_unit_test(test_ids),
-	    cmocka_unit_test(test_own_handles),
-	    cmocka_unit_test(test_pins),
-	    cmocka_unit_test(test_memory_limit),
-	    cmocka_unit_test(test_ioctls),
-	    cmocka_unit_test(test_short_attribute),
-	    cmocka_unit_test(test_files),
-	    cmocka_unit_test(test_globs),
-	    cmocka_unit_test(test_lenient),
-	    cmocka_unit_test(test_accessors),
-	    cmocka_unit_test(test_malformed),
+	    cmocka_unit_test(test_route),           cmocka_unit_test(test_program_types),
+	    cmocka_unit_test(test_helpers),         cmocka_unit_test(test_instructions_must_be_whole),
+	    cmocka_unit_test(test_kfuncs),          cmocka_unit_test(test_targets_of_loads),
+	    cmocka_unit_test(test_perf_events),     cmocka_unit_test(test_probes),
+	    cmocka_unit_test(test_raw_tracepoint),  cmocka_unit_test(test_links),
+	    cmocka_unit_test(test_multi_probes),    cmocka_unit_test(test_attach),
+	    cmocka_unit_test(test_struct_ops),      cmocka_unit_test(test_ids),
+	    cmocka_unit_test(test_own_handles),     cmocka_unit_test(test_pins),
+	    cmocka_unit_test(test_memory_limit),    cmocka_unit_test(test_ioctls),
+	    cmocka_unit_test(test_short_attribute), cmocka_unit_test(test_files),
+	    cmocka_unit_test(test_globs),           cmocka_unit_test(test_lenient),
+	    cmocka_unit_test(test_accessors),       cmocka_unit_test(test_malformed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -120,13 +120,13 @@ json_t *session_config(struct world *world, const char *executable, const char *
 {
 	static unsigned configs; /* two may run at once */
 	const int64_t now = time(NULL);
-	json_t *grant = json_pack("{s:s, s:s, s:s, s:I, s:I, s:[s], s:[s], s:[s], s:[], s:{s:[s], s:[]},"
-				  " s:{s:i, s:i}}",
-				  "program", "rings", "sha256",
-				  "0000000000000000000000000000000000000000000000000000000000000000", "vm",
-				  world->vm, "issuedAt", (json_int_t)now, "notAfter", (json_int_t)now + 600,
-				  "programTypes", "*", "attach", "*", "helpers", helpers, "kfuncs", "files",
-				  "read", "/sys/**", "write", "limits", "handles", 512, "memory", 64 << 20);
+	json_t *grant = json_pack(
+	    "{s:s, s:s, s:s, s:I, s:I, s:[s], s:[s], s:[s], s:[], s:{s:[s,s], s:[]},"
+	    " s:{s:i, s:i}, s:b}",
+	    "program", "rings", "sha256", "0000000000000000000000000000000000000000000000000000000000000000",
+	    "vm", world->vm, "issuedAt", (json_int_t)now, "notAfter", (json_int_t)now + 600, "programTypes",
+	    "*", "attach", "*", "helpers", helpers, "kfuncs", "files", "read", "/sys/**",
+	    "/proc/self/ns/net", "write", "limits", "handles", 512, "memory", 64 << 20, "ids", 1);
 	char *text = json_dumps(grant, JSON_COMPACT), cgroup[64];
 	const struct ygr_cert *cert = ygr_identity_cert(world->identity);
 	struct ygr_error error = YGR_ERROR_INIT;

@@ -54,6 +54,21 @@ static void test_rings(void **state)
 	end(&world, &run);
 }
 
+/* Everything that can be called by hand, descriptors of the guest's files and netlink among it. */
+static void test_raw(void **state)
+{
+	struct world world;
+	struct run run;
+
+	(void)state;
+	begin(&world, &run, "", YGR_SUBJECT_RAW, "*");
+	assert_int_equal(session_finish(&run), 0);
+	assert_non_null(strstr(run.text, "raw ok\n"));
+	assert_int_equal(session_number(session_event(&run, "exited"), "code"), 0);
+	assert_int_equal(session_number(session_event(&run, "counters"), "refused"), 0);
+	end(&world, &run);
+}
+
 /* Executables that no loader brings the shim to are loaded by it. */
 static void check_static(const char *executable, const char *said, int64_t records)
 {
@@ -232,6 +247,7 @@ static void test_agent_gone(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_raw),
 	    cmocka_unit_test(test_rings),
 	    cmocka_unit_test(test_static),
 	    cmocka_unit_test(test_go),

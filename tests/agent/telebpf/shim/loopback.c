@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <linux/netlink.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -243,6 +244,33 @@ static int serve_read(struct loopback *loopback, int peer, uint32_t id, const ui
 	    -1);
 }
 
+/* FILE_OPEN: the file of that name is this machine's. */
+static int serve_open(struct loopback *loopback, int peer, uint32_t id, const uint8_t *payload)
+{
+	const char *path = (const char *)payload + sizeof(struct ygr_file_open);
+	struct ygr_file_open ask;
+	struct ygr_status status;
+	int fd;
+
+	memcpy(&ask, payload, sizeof(ask));
+	fd = open(path, (int)ask.flags | O_CLOEXEC);
+	status.value = fd < 0 ? -errno : (int64_t)loopback_handle_new(&loopback->handles, fd);
+	return send_frame(peer, YGR_MSG_FILE_DATA, id, &status, sizeof(status), -1);
+}
+
+/* LOCAL_ROUTE: a socket of this machine that is told the port it has. */
+static int serve_route(int peer, uint32_t id, const uint8_t *payload)
+{
+	struct sockaddr_nl own = {.nl_family = AF_NETLINK};
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), r;
+
+	memcpy(&own.nl_pid, payload, sizeof(own.nl_pid));
+	r = bind(fd, (struct sockaddr *)&own, sizeof(own)) < 0 ? -errno : 0;
+	r = done(peer, id, r, fd);
+	close(fd);
+	return r;
+}
+
 static int serve_fork(struct loopback *loopback, int parent, uint32_t id)
 {
 	int pair[2], r, child = 0;
@@ -313,6 +341,13 @@ static int serve(struct loopback *loopback, int index)
 		break;
 	case YGR_MSG_FILE_READ:
 		r = serve_read(loopback, peer, frame.id, payload);
+		break;
+	case YGR_LOCAL_ROUTE:
+		r = serve_route(peer, frame.id, payload);
+		break;
+	case YGR_MSG_FILE_OPEN:
+		loopback->handles.peer = index;
+		r = serve_open(loopback, peer, frame.id, payload);
 		break;
 	case YGR_MSG_HANDLE_CLOSE:
 		loopback->result->closes++;

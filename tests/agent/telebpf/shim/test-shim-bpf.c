@@ -38,7 +38,7 @@ static void check_raw(const char *subject, bool rewrite, int entrance)
 	assert_string_equal(result.output, "raw ok\n");
 	/* Everything that the program closed was closed in the guest. */
 	assert_int_equal(result.left, 0);
-	assert_int_equal(result.closes, 7); /* four objects, and one of them in three children */
+	assert_int_equal(result.closes, 9); /* four objects, one of them in three children, two namespaces */
 	assert_true(result.syncs > 0);
 	free(result.output);
 }

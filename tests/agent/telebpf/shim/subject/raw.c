@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/perf_event.h>
+#include <linux/rtnetlink.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -193,6 +195,61 @@ static void ask_itself(void)
 	MUST(bpf(BPF_TASK_FD_QUERY, &attr, sizeof(attr)) == -1 && errno == EBADF);
 }
 
+/* A network namespace that the program opened itself, and a file that is nothing of the guest. */
+static void named_files(void)
+{
+	uint32_t ids[4];
+	union bpf_attr attr = {
+	    .query = {.attach_type = BPF_FLOW_DISSECTOR, .prog_ids = (uintptr_t)ids, .prog_cnt = 4}};
+	int netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC), copy = dup(netns);
+
+	MUST(netns >= 0 && copy >= 0);
+	attr.query.target_fd = (uint32_t)netns;
+	MUST(bpf(BPF_PROG_QUERY, &attr, sizeof(attr)) == 0 && attr.query.prog_cnt == 0);
+	attr.query.target_fd = (uint32_t)copy;
+	attr.query.prog_cnt = 4;
+	MUST(bpf(BPF_PROG_QUERY, &attr, sizeof(attr)) == 0);
+	MUST(close(netns) == 0 && close(copy) == 0);
+	attr.query.target_fd = (uint32_t)open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	attr.query.attach_type = BPF_CGROUP_DEVICE;
+	MUST(bpf(BPF_PROG_QUERY, &attr, sizeof(attr)) == -1 && errno == EBADF);
+	MUST(close((int)attr.query.target_fd) == 0);
+}
+
+/* The devices of the guest, as libbpf and libnl ask for them. */
+static void devices(void)
+{
+	const struct {
+		struct nlmsghdr head;
+		struct ifinfomsg info;
+	} request = {{sizeof(request), RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 7, 0},
+		     {.ifi_family = AF_PACKET}};
+	static char bytes[65536];
+	struct sockaddr_nl own = {.nl_family = AF_NETLINK}, from = {0};
+	struct iovec piece = {bytes, sizeof(bytes)};
+	struct msghdr message = {
+	    .msg_name = &from, .msg_namelen = sizeof(from), .msg_iov = &piece, .msg_iovlen = 1};
+	socklen_t length = sizeof(own);
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), on = 1;
+	ssize_t n;
+
+	MUST(fd >= 0 && fcntl(fd, F_GETFD) == FD_CLOEXEC);
+	MUST(setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof(on)) == 0);
+	MUST(bind(fd, (struct sockaddr *)&own, sizeof(own)) == 0);
+	MUST(getsockname(fd, (struct sockaddr *)&own, &length) == 0 && length == sizeof(own));
+	MUST(own.nl_family == AF_NETLINK && own.nl_pid == (uint32_t)getpid());
+	MUST(sendto(fd, &request, sizeof(request), 0, (struct sockaddr *)&from, sizeof(from)) ==
+	     sizeof(request));
+	n = recvmsg(fd, &message, MSG_PEEK | MSG_TRUNC);
+	MUST(n > 0 && message.msg_namelen == sizeof(from) && from.nl_family == AF_NETLINK && !from.nl_pid);
+	MUST(recv(fd, bytes, sizeof(bytes), 0) == n && memmem(bytes, (size_t)n, "lo", 3));
+	MUST(((struct nlmsghdr *)(void *)bytes)->nlmsg_seq == 7);
+	MUST(((struct nlmsghdr *)(void *)bytes)->nlmsg_pid == own.nl_pid);
+	MUST(close(fd) == 0);
+	MUST(bpf(BPF_PROG_QUERY, &(union bpf_attr){.query.target_fd = (uint32_t)fd}, 64) == -1 &&
+	     errno == EBADF);
+}
+
 static void counter(void)
 {
 	struct perf_event_attr attr = {
@@ -276,6 +333,8 @@ int main(void)
 	fdinfo(map);
 	counter();
 	ask_itself();
+	named_files();
+	devices();
 	crowd(map);
 	MUST(syscall(SYS_close_range, 3, ~0u, 0) == 0);
 	MUST(map_do(BPF_MAP_LOOKUP_ELEM, map, &nothing, &nothing) == -1 && errno == EBADF);
