@@ -10,14 +10,17 @@ HEAD = """# Conformance
 Made by `e2e/conformance --write-docs`; not edited by hand.
 
 Each application runs twice at the same time on the same guest, inside it and from the node with `yagura run`, around
-one workload. What both print is compared by the class of the application:
+one workload, which begins when both wait for events and yagura-guest holds as many programs, links and maps as the
+application inside; that they hold the same is part of every class. PID is a process that does the same
+things each time. What both print is compared by the class of the application:
 
 | class | equal when |
 |---|---|
 | rows | the output is the same, line by line |
 | events | the workload's lines are the same, number by number, but for times |
 | keys | the workload shows under the same keys; the numbers beside them are samples |
-| histogram | there are the same histograms, of about the same totals, around the same buckets |
+| histogram | there are exactly as many values, around the same buckets: what is measured is time |
+| samples | the same, but about as many values: each run takes its own samples |
 | control | it loads, attaches, says the same and ends with the same exit status; its events cannot be had on demand |
 
 An application that fails inside the guest, because its kernel has no such function or no such hardware, is equal when

@@ -1,12 +1,13 @@
 """The applications: how each is run, and how what it prints is compared.
 
 `match` finds the lines that the workload causes, `drop` names the columns (from 0) that hold times: when a line was
-printed, how long something took. The libbpf-tools are those of Debian 12's package, all of them.
+printed, how long something took. "{worker}" in an argument becomes the pid of worker.c, which does the same things
+each time: who watches only it must count the same. The libbpf-tools are those of Debian 12's package, all of them.
 """
 import dataclasses
 import re
 
-from .compare import CONTROL, EVENTS, HISTOGRAM, KEYS, ROWS
+from .compare import CONTROL, EVENTS, HISTOGRAM, KEYS, ROWS, SAMPLES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,19 +25,18 @@ class Tool:
     turns: bool = False       # one after the other: it lists what is there
     any_order: bool = False
     seconds: float = 30.0     # for those that end by themselves
-    ratio: float = 2.0        # of histograms' totals
     mask: str = ""            # what is different by nature in a line
     about: str = ""           # for the documentation, where NAME and ARGS do not say it
 
-    def words(self):
-        return [self.path or f"/usr/sbin/{self.name}", *self.args]
+    def words(self, worker="PID"):
+        return [self.path or f"/usr/sbin/{self.name}", *(arg.replace("{worker}", str(worker)) for arg in self.args)]
 
     def clean(self, line):
         return re.sub(self.mask, "*", line) if self.mask else line
 
     @property
     def title(self):
-        return self.about or " ".join([self.name, *self.args])
+        return self.about or " ".join([self.name, *self.words()[1:]])
 
 
 HERE = "/run/conformance"
@@ -54,18 +54,18 @@ LIBBPF_TOOLS = (
     Tool("btrfsslower", CONTROL, ("-m", "0")),
     Tool("cachestat", CONTROL),
     Tool("capable", EVENTS, ("-u", "pid"), match=r" chown .*CAP_(CHOWN|FOWNER)", drop=(0,)),
-    Tool("cpudist", HISTOGRAM),
+    Tool("cpudist", HISTOGRAM, ("-p", "{worker}")),
     Tool("cpufreq", CONTROL),
     Tool("drsnoop", CONTROL),
     Tool("execsnoop", EVENTS, match=r"^(uname|touch|cat|stat|chown|rm|mount|umount|wget|nc|kill|dd) .*/bin/"),
     Tool("exitsnoop", EVENTS, match=r"^(uname|touch|chown|mount|umount|wget) ", drop=(4,)),
-    Tool("ext4dist", HISTOGRAM),
+    Tool("ext4dist", HISTOGRAM, ("-p", "{worker}")),
     Tool("ext4slower", EVENTS, ("-m", "0"), match=r" data-\d", drop=(0, 6)),
     Tool("filelife", EVENTS, match=r" short-\d", drop=(0, 3)),
     Tool("filetop", KEYS, ("-C", "-r", "200"), match=r" data-\d", drop=(0, 2, 3, 4, 5, 6)),
-    Tool("fsdist", HISTOGRAM, ("-t", "ext4")),
+    Tool("fsdist", HISTOGRAM, ("-t", "ext4", "-p", "{worker}")),
     Tool("fsslower", EVENTS, ("-t", "ext4", "-m", "0"), match=r" data-\d", drop=(0, 6)),
-    Tool("funclatency", HISTOGRAM, ("vfs_read",)),
+    Tool("funclatency", HISTOGRAM, ("-p", "{worker}", "vfs_read")),
     Tool("gethostlatency", EVENTS, match=r"host-\d\.invalid", drop=(0, 3)),
     Tool("hardirqs", CONTROL),
     Tool("javagc", CONTROL, ("-p", "1")),
@@ -82,15 +82,16 @@ LIBBPF_TOOLS = (
     Tool("oomkill", EVENTS, match=r'OOM kill of PID \d+ \("tail"\)', drop=(0, 15, 16, 17, 18, 19)),
     Tool("opensnoop", EVENTS, match=r"/run/conformance/(missing|short)-\d"),
     Tool("readahead", CONTROL),
-    Tool("runqlat", HISTOGRAM),
-    Tool("runqlen", HISTOGRAM),
+    Tool("runqlat", HISTOGRAM, ("-p", "{worker}")),
+    Tool("runqlen", SAMPLES, ("3", "1"), interrupt=False),
     Tool("runqslower", KEYS, ("1",), match=r" (wget|mount|script|dd) ", drop=(0, 2, 3)),
     Tool("sigsnoop", EVENTS, match=r" kill +10 ", drop=(0,)),
     Tool("slabratetop", CONTROL, ("-C",), mask=r"\d.*"),
     Tool("softirqs", CONTROL),
     Tool("solisten", EVENTS, match=r" (nc|httpd) "),
     Tool("statsnoop", CONTROL),  # shows nothing on this kernel
-    Tool("syscount", KEYS, ("-T", "400"), match=r"^(mount|umount2|chown|bind|listen) ", drop=(1,)),
+    Tool("syscount", EVENTS, ("-p", "{worker}", "-T", "40"),
+         match=r"^[a-z_0-9]+ +\d+$"),
     Tool("tcpconnect", EVENTS, match=r" (wget|nc) .* 127\.0\.0\.1 "),
     Tool("tcpconnlat", EVENTS, match=r" (wget|nc) .* 127\.0\.0\.1 ", drop=(6,)),
     Tool("tcplife", EVENTS, match=r" (8099|9) ", drop=(8,)),
@@ -108,27 +109,44 @@ LIBBPF_TOOLS = (
 
 def listing(words, about="", **more):
     """bpftool: ends by itself, is run in turns, its output is compared line by line."""
+    more = {"seconds": 120.0, **more}
     return Tool("bpftool", ROWS, tuple(words.split()), package="bpftool", workload=False, interrupt=False, turns=True,
                 about=about, **more)
 
 
 BPFTOOL = (
-    listing("version", mask="^/usr/sbin/"),
+    listing("version"),
     listing("prog list", mask="loaded_at [^ ]*"),  # from the two clocks of the reader
     listing("-j prog list", mask='"loaded_at":[0-9]*'),
+    listing("-f prog show name there_xdp", mask="loaded_at [^ ]*"),
+    listing("prog show pinned /sys/fs/bpf/there/there_egress", mask="loaded_at [^ ]*"),
     listing("prog dump xlated name mount_entry"),
+    listing("prog dump xlated name mount_entry visual"),
+    listing("-j prog dump xlated name there_connect opcodes"),
     listing("prog dump jited name mount_entry"),
     listing("map list"),
+    listing("-j -f map list"),
+    listing("map show pinned /sys/fs/bpf/counts"),
     listing("map dump name counts"),
     listing("-p map dump name counts"),
+    listing("map lookup name counts key 1 0 0 0"),
+    listing("map lookup name counts key 5 0 0 0"),
+    listing("map getnext name counts"),
     listing("btf list"),
-    listing("btf dump file /sys/kernel/btf/vmlinux format raw", seconds=60.0),
+    listing("btf dump prog name there_connect"),
+    listing("btf dump prog name mount_entry format c"),
+    listing("btf dump file /sys/kernel/btf/vmlinux format raw"),
     listing("link list"),
+    listing("-j -f link list"),
     listing("perf list"),
     listing("net list"),
+    listing("-j net list dev lo"),
     listing("cgroup tree"),
+    listing("cgroup show /sys/fs/cgroup/conformance"),
+    listing("cgroup list /sys/fs/cgroup/conformance effective"),
     listing("struct_ops list"),
-    listing("feature probe kernel", seconds=60.0),
+    listing("feature list_builtins helpers"),
+    listing("feature probe kernel", seconds=400.0),
 )
 
 
@@ -140,16 +158,19 @@ def oneliner(about, program, kind=EVENTS, **more):
 BPFTRACE = (
     oneliner("tracepoint, printf", 'tracepoint:syscalls:sys_enter_unlink* /comm == "rm"/ { printf("%s %s %d\\n", comm, '
              'str(args->pathname), pid); }', match=r"^rm .*short-"),
-    oneliner("kprobe, map of counts", 'kprobe:do_mkdirat /comm != "yagura-guest"/ { @[comm] = count(); }', KEYS,
-             match=r"@\[mkdir\]"),
-    oneliner("kretprobe, histogram", 'kretprobe:vfs_read { @ = hist(retval); }', CONTROL),
-    oneliner("kernel stacks", 'kprobe:do_mkdirat /comm == "mkdir"/ { @[kstack(3)] = count(); }', EVENTS,
-             match=r"do_mkdirat|@|__x64_sys|do_syscall"),
+    oneliner("kprobe, map of counts", 'kprobe:vfs_read, kprobe:vfs_write, kprobe:vfs_fsync_range '
+             '/pid == {worker}/ { @[probe] = count(); }', match=r"^@\["),
+    oneliner("kretprobe, histogram", 'kretprobe:vfs_read /pid == {worker}/ { @ = hist(retval); }', match=r"^[\[(]|^@"),
+    oneliner("tracepoint, sum, avg, min, max", 'tracepoint:syscalls:sys_exit_pread64 /pid == {worker}/ '
+             '{ @sum = sum(args->ret); @avg = avg(args->ret); @min = min(args->ret); @max = max(args->ret); '
+             '@all = stats(args->ret); @[args->ret] = count(); }', match=r"^@"),
+    oneliner("kernel stacks", 'kprobe:vfs_fsync_range /pid == {worker}/ { @[kstack] = count(); }', match=r"^@| +\w+\+\d+|^\]"),
+    oneliner("user stacks", 'kprobe:vfs_fsync_range /pid == {worker}/ { @[ustack] = count(); }', match=r"^@| +\w+|^\]"),
+    oneliner("fentry", 'kfunc:vfs_fsync_range /pid == {worker}/ { @[args->datasync] = count(); }', match=r"^@"),
     oneliner("uprobe", 'uprobe:/bin/bash:readline { printf("readline %s %d\\n", comm, pid); }', match=r"^readline bash"),
-    oneliner("interval", 'BEGIN { printf("begin\\n"); } interval:ms:300 { @n = count(); if (@n > 3) { exit(); } }',
-             CONTROL, workload=False, interrupt=False),
-    oneliner("software event", 'software:page-faults:1 /comm == "uname"/ { @[comm] = count(); }', KEYS,
-             match=r"@\[uname\]", drop=(1,)),
+    oneliner("interval", 'BEGIN { printf("begin\\n"); } interval:ms:300 { @n = count(); @i++; if (@i > 3) { exit(); } }',
+             match=r"^(@|begin)", workload=False, interrupt=False),
+    oneliner("software event", 'software:page-faults:1 /pid == {worker}/ { @[comm] = count(); }', match=r"^@\["),
     oneliner("profile", 'profile:hz:99 { @[cpu] = count(); }', KEYS, match=r"^@\[\d", drop=(1,)),
 )
 

@@ -1,8 +1,10 @@
 """Runs applications inside a guest and from the node, at the same time, around one workload.
 
-When is an application ready to be shown something? When its main thread is found in a system call that waits for
-events or time, three looks in a row: /proc/PID/syscall says so, inside and on the node alike.
+When are applications ready to be shown something? When each waits in a system call for events or time, inside and on
+the node alike, and yagura-guest holds for its sessions the same numbers of programs, links and maps as the
+applications inside do: what is attached by one is attached by the other.
 """
+import collections
 import functools
 import os
 import pathlib
@@ -16,26 +18,29 @@ from .compare import Run
 
 FOLDER = "/run/conformance"
 TRACE = re.compile(r"^[a-z_]+\([^\n]*\) = .* <[0-9.]+>$")
-WAITS = (7, 23, 34, 35, 61, 128, 130, 230, 232, 247, 270, 271, 281, 441)  # poll ... epoll_pwait2, nanosleep, wait4
-LOOKS, PAUSE = 3, 0.15
-READY = 25.0      # seconds until an application has loaded and attached, at most
+WAITS = (7, 23, 34, 35, 61, 128, 130, 202, 230, 232, 247, 270, 271, 281, 441)  # poll ... epoll_pwait2, sleeps, wait4
+LOOKS = 2         # in a row that must find all ready
+PAUSE = 0.3       # seconds between two looks
+READY = 300.0     # seconds until all have loaded and attached, at most
 ROUNDS = 2        # of the workload
-SETTLE = 0.4      # seconds between the end of the workload and the end of the applications
-END = 40.0        # seconds that an application has to end after SIGINT
+SETTLE = 0.5      # seconds that what was seen last has on its way to the screen
+END = 120.0       # seconds that an application has to end after SIGINT
 
-# Sleeps until process $1 waits, or is gone.
-WAIT_READY = f"""
-same=0 looks=0
-while [ $same -lt {LOOKS} ] && [ $looks -lt {int(READY)} ] && read -r number rest <"/proc/$1/syscall"; do
-	case $number in {'|'.join(map(str, WAITS))}) same=$((same + 1)) ;; *) same=0 ;; esac
-	looks=$((looks + 1))
-	sleep {PAUSE}
+# What is there of each process $@: its pid, the number of the call it is in, different programs, links and maps.
+LOOK = """
+for pid in "$@"; do
+	read -r number rest <"/proc/$pid/syscall" || continue
+	[ "$number" != running ] || number=-1
+	echo "$pid $number $(cat /proc/$pid/fdinfo/* | awk '
+		/^(prog|link|map)_id:/ && !(($1, $2) in seen) { seen[$1, $2]; count[$1]++ }
+		END { print count["prog_id:"] + 0, count["link_id:"] + 0, count["map_id:"] + 0 }')"
 done 2>/dev/null
 """
+HELD = ("programs", "links", "maps")
 
 
 def below(ancestor):
-    """Processes of this node whose ancestor is the process ANCESTOR, as {pid: parent}."""
+    """Processes of this node whose ancestor is the process ANCESTOR."""
     parents = {}
     for status in pathlib.Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -43,10 +48,10 @@ def below(ancestor):
         except OSError:
             continue
         parents[int(status.parent.name)] = int(text.rpartition(")")[2].split()[1])
-    found, fresh = {}, {ancestor}
+    found, fresh = set(), {ancestor}
     while fresh:
         fresh = {pid for pid, parent in parents.items() if parent in fresh and pid not in found}
-        found.update((pid, parents[pid]) for pid in fresh)
+        found |= fresh
     return found
 
 
@@ -62,7 +67,7 @@ class FromNode:
     """`yagura run`, its output read as it comes, so that the trace can be told apart and looked at."""
 
     def __init__(self, agent, guest, words):
-        self._agent, self._name = agent, os.path.basename(words[0]).encode()
+        self._agent, self._words, self._pid = agent, [word.encode() for word in words], None
         self.calls = []
         self._out, self._err = [], []
         self._process = subprocess.Popen(
@@ -85,23 +90,22 @@ class FromNode:
                 self._err.append(line)
 
     def _application(self):
-        """Its pid: the process under the agent that has the program's name, or None."""
+        """Its pid: the process under the agent that has these words as arguments, or None."""
         for pid in below(self._agent.process.pid):
             try:
-                if pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].endswith(self._name):
+                if pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1] == self._words:
                     return pid
             except OSError:
                 continue
         return None
 
-    def wait_ready(self):
-        """Is it still there?"""
-        end, same, pid = time.monotonic() + READY, 0, None
-        while self._process.poll() is None and time.monotonic() < end and same < LOOKS:
-            pid = pid or (self._application() if self.calls else None)
-            same = same + 1 if pid and waits(pid) else 0
-            time.sleep(PAUSE)
+    def alive(self):
         return self._process.poll() is None
+
+    def waits(self):
+        if self._pid is None and self.calls:
+            self._pid = self._application()
+        return bool(self._pid and waits(self._pid))
 
     def interrupt(self):
         if self._process.poll() is None:
@@ -130,13 +134,9 @@ class Inside:
     def __init__(self, guest, words, number):
         self._guest, self._base = guest, f"{FOLDER}/run-{number}"
         base, command = self._base, " ".join(f"'{word}'" for word in words)
-        guest.run(f"({command} >{base}.out 2>{base}.err </dev/null & echo $! >{base}.pid; wait $!; "
-                  f"echo $? >{base}.code) >/dev/null 2>&1 & until [ -s {base}.pid ]; do sleep 0.02; done", check=True)
-
-    def wait_ready(self):
-        """Is it still there?"""
-        script = f"set -- $(cat {self._base}.pid)\n{WAIT_READY}\n[ ! -s {self._base}.code ]"
-        return self._guest.run(script, timeout=READY + 30).code == 0
+        self.pid = int(guest.run(
+            f"({command} >{base}.out 2>{base}.err </dev/null & echo $! >{base}.pid; wait $!; echo $? >{base}.code) "
+            f">/dev/null 2>&1 & until [ -s {base}.pid ]; do sleep 0.02; done; cat {base}.pid", check=True).out)
 
     def interrupt(self):
         self._guest.run(f"kill -INT $(cat {self._base}.pid) 2>/dev/null")
@@ -161,7 +161,7 @@ def side_by_side(*calls):
             results[at] = call()
         except Exception as error:  # noqa: BLE001: handed on below
             results[at] = error
-    threads = [threading.Thread(target=perform, args=pair) for pair in enumerate(calls)]
+    threads = [threading.Thread(target=perform, args=pair, daemon=True) for pair in enumerate(calls)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -172,23 +172,59 @@ def side_by_side(*calls):
     return results
 
 
-def together(tools, guest, agent, number):
-    """[(inside, node), ...]: each of TOOLS run twice, all at the same time, around one workload."""
-    pairs = [(Inside(guest, tool.words(), number + at), FromNode(agent, guest, tool.words()))
+def look(guest, pids):
+    """{pid: (number of its call, what it holds)} of the processes that are left, and what yagura-guest's sessions
+    hold, in the order of HELD, as a Counter of tuples."""
+    lines = guest.run(f"set -- {' '.join(map(str, pids))}\n{LOOK}echo sessions\n"
+                      f"set -- $(pidof yagura-guest)\n{LOOK}").out.splitlines()
+    at = lines.index("sessions")
+    inside, sessions = ([tuple(map(int, line.split())) for line in part] for part in (lines[:at], lines[at + 1:]))
+    return ({row[0]: (row[1], row[2:]) for row in inside},
+            collections.Counter(row[2:] for row in sessions if row[2]))  # its server has maps in custody
+
+
+def wait_ready(guest, pairs):
+    """Until all that are left are ready on both sides. A list of what each pair's first holds inside and the other
+    does not from the node: None where it is the same."""
+    same, end, tell = 0, time.monotonic() + READY, [None] * len(pairs)
+    while same < LOOKS and time.monotonic() < end:
+        inside, sessions = look(guest, [first.pid for first, _ in pairs])
+        held, tell = sessions.copy(), [None] * len(pairs)
+        for at, (first, _) in enumerate(pairs):
+            if first.pid in inside and any(inside[first.pid][1]):
+                if not held[inside[first.pid][1]]:
+                    tell[at] = inside[first.pid][1]
+                held[inside[first.pid][1]] -= 1
+        ready = (not any(tell) and not any(held.values())
+                 and all(inside[first.pid][0] in WAITS for first, _ in pairs if first.pid in inside)
+                 and all(other.waits() for _, other in pairs if other.alive())
+                 and all(first.pid in inside or not other.alive() for first, other in pairs))
+        same = same + 1 if ready else 0
+        time.sleep(PAUSE)
+    return tell
+
+
+def together(tools, guest, agent, number, worker):
+    """[(inside, node), ...]: each of TOOLS run twice, all at the same time, around one workload, of which the process
+    WORKER does a part."""
+    pairs = [(Inside(guest, tool.words(worker), number + at), FromNode(agent, guest, tool.words(worker)))
              for at, tool in enumerate(tools)]
     both = [run for pair in pairs for run in pair]
+    tell = [None] * len(pairs)
     try:
-        alive = side_by_side(*(run.wait_ready for run in both))
-        if any(alive) and any(tool.workload for tool in tools):
-            guest.run(f"sh {FOLDER}/workload {ROUNDS} >/dev/null 2>&1", timeout=60)
+        tell = wait_ready(guest, pairs)
+        if any(tool.workload for tool in tools):
+            guest.run(f"sh {FOLDER}/workload {ROUNDS} {worker} >/dev/null 2>&1", timeout=120)
             time.sleep(SETTLE)
     finally:
         side_by_side(*(run.interrupt for tool, pair in zip(tools, pairs) if tool.interrupt for run in pair))
         done = side_by_side(*(functools.partial(run.finish, END) for run in both))
+    for at, held in enumerate(tell):
+        done[2 * at].lacks = held and ", ".join(f"{count} {name}" for count, name in zip(held, HELD))
     return list(zip(done[::2], done[1::2]))
 
 
-def in_turn(tool, guest, agent, number):
+def in_turn(tool, guest, agent, number, worker):
     """(inside, node): one after the other, for listings of what is there, which would list each other."""
-    inside = Inside(guest, tool.words(), number).finish(tool.seconds)
-    return inside, FromNode(agent, guest, tool.words()).finish(tool.seconds)
+    inside = Inside(guest, tool.words(worker), number).finish(tool.seconds)
+    return inside, FromNode(agent, guest, tool.words(worker)).finish(tool.seconds)
