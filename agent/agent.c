@@ -15,6 +15,7 @@
 #include <uv.h>
 
 #include "agent/desired/desired.h"
+#include "agent/enforce/enforce.h"
 #include "agent/events/file-sink.h"
 #include "agent/http/server.h"
 #include "agent/inventory/inventory.h"
@@ -40,6 +41,7 @@ struct agent {
 	struct ygr_metrics *metrics;
 	struct ygr_metric *published, *libvirt_up;
 	struct ygr_telebpf *telebpf;
+	struct ygr_enforce *enforce;
 	struct ygr_reconcile *reconcile;
 	struct ygr_http *http;
 	struct ygr_inventory *inventory;
@@ -49,12 +51,12 @@ struct agent {
 	uint64_t counted;
 };
 
-static void on_publish(void *user, json_t *vms, json_t *monitors)
+static void on_publish(void *user, json_t *vms, json_t *monitors, json_t *policies)
 {
 	struct agent *agent = user;
 
 	if (agent->http)
-		ygr_http_publish(agent->http, vms, monitors);
+		ygr_http_publish(agent->http, vms, monitors, policies);
 }
 
 static void on_connected(void *user, bool connected, const char *reason)
@@ -72,6 +74,7 @@ static void on_synced(void *user)
 	struct agent *agent = user;
 
 	ygr_http_ready(agent->http, "manifests", true, NULL);
+	ygr_reconcile_synced(agent->reconcile);
 }
 
 static void count_events(struct agent *agent)
@@ -88,6 +91,9 @@ static void on_heartbeat(uv_timer_t *timer)
 
 	ygr_http_heartbeat(agent->http);
 	count_events(agent);
+	/* A snapshot of a VM's disk makes a new file: it is found soon, not at the next round. */
+	if (agent->inventory && ygr_enforce_disks_blocked(agent->enforce))
+		ygr_inventory_look(agent->inventory);
 }
 
 /* All applications have ended: the rest goes, and the loop ends when the last handle is closed. */
@@ -96,6 +102,8 @@ static void on_stopped(void *user)
 	struct agent *agent = user;
 
 	agent->http = ygr_http_stop(agent->http);
+	ygr_reconcile_enforce(agent->reconcile, NULL);
+	agent->enforce = ygr_enforce_free(agent->enforce);
 	agent->reconcile = ygr_reconcile_free(agent->reconcile);
 	agent->telebpf = ygr_telebpf_free(agent->telebpf);
 	agent->desired = ygr_desired_stop(agent->desired);
@@ -175,10 +183,63 @@ static int start_telebpf(struct agent *agent, struct ygr_error *error)
 							.node = config->node,
 							.telebpf = agent->telebpf,
 							.metrics = agent->metrics,
+							.bus = agent->bus,
+							.identity = agent->identity,
+							.state_directory = config->state_directory,
 							.publish = on_publish,
 							.user = agent};
 	r = ygr_reconcile_new(&reconcile, &agent->reconcile);
 	return r < 0 ? ygr_error_set(error, -r, "reconcile: %s", strerror(-r)) : 0;
+}
+
+static int on_control(void *user, const struct ygr_vm_request *request,
+		      void (*done)(void *user, const struct ygr_vm_request *request,
+				   const struct ygr_error *error),
+		      void *done_user)
+{
+	struct agent *agent = user;
+
+	return agent->inventory ? ygr_inventory_control(agent->inventory, request, done, done_user)
+				: -EAGAIN;
+}
+
+static void on_enforce_event(void *user, const struct ygr_enforce_event *event)
+{
+	ygr_reconcile_enforce_event(((struct agent *)user)->reconcile, event);
+}
+
+static void on_enforce_changed(void *user)
+{
+	ygr_reconcile_enforce_changed(((struct agent *)user)->reconcile);
+}
+
+static unsigned allowed(unsigned host_actions)
+{
+	return (host_actions & YGR_HOST_ACTION_DISK ? YGR_ENFORCE_ALLOW_DISK : 0) |
+	       (host_actions & YGR_HOST_ACTION_NET ? YGR_ENFORCE_ALLOW_NET : 0) |
+	       (host_actions & YGR_HOST_ACTION_PAUSE ? YGR_ENFORCE_ALLOW_PAUSE : 0) |
+	       (host_actions & YGR_HOST_ACTION_STOP ? YGR_ENFORCE_ALLOW_STOP : 0) |
+	       (host_actions & YGR_HOST_ACTION_SNAPSHOT ? YGR_ENFORCE_ALLOW_SNAPSHOT : 0);
+}
+
+static int start_enforce(struct agent *agent, struct ygr_error *error)
+{
+	const struct ygr_config *config = agent->config;
+	const struct ygr_enforce_options options = {.loop = &agent->loop,
+						    .pin_directory = config->pin_directory,
+						    .state_directory = config->state_directory,
+						    .snapshot_directory = config->snapshot_directory,
+						    .snapshots_max = config->snapshots_per_vm,
+						    .allowed = allowed(config->host_actions),
+						    .control = on_control,
+						    .event = on_enforce_event,
+						    .changed = on_enforce_changed,
+						    .user = agent};
+	int r = ygr_enforce_new(&options, &agent->enforce, error);
+
+	if (r == 0)
+		ygr_reconcile_enforce(agent->reconcile, agent->enforce);
+	return r;
 }
 
 static int find_group(const char *name, gid_t *ret_gid, struct ygr_error *error)
@@ -214,6 +275,7 @@ static int start_http(struct agent *agent, struct ygr_error *error)
 	    .metrics = agent->metrics,
 	    .backend = {.run_start = ygr_reconcile_run_start,
 			.run_signal = ygr_reconcile_run_signal,
+			.release = ygr_reconcile_release,
 			.user = agent->reconcile},
 	};
 	int r = find_group(agent->config->socket_group, &options.socket_group, error);
@@ -250,6 +312,16 @@ static void on_monitor_gone(void *user, const char *namespace_, const char *name
 	ygr_reconcile_monitor_gone(((struct agent *)user)->reconcile, namespace_, name);
 }
 
+static void on_policy_changed(void *user, const struct ygr_vm_policy *policy)
+{
+	ygr_reconcile_policy_changed(((struct agent *)user)->reconcile, policy);
+}
+
+static void on_policy_gone(void *user, const char *namespace_, const char *name)
+{
+	ygr_reconcile_policy_gone(((struct agent *)user)->reconcile, namespace_, name);
+}
+
 static void on_problems(void *user, const struct ygr_manifest_problem *problems, size_t count)
 {
 	ygr_reconcile_problems(((struct agent *)user)->reconcile, problems, count);
@@ -261,13 +333,18 @@ static int start_sources(struct agent *agent, struct ygr_error *error)
 	    agent->config->libvirt_uri, agent->config->libvirt_run_dir, agent->config->libvirt_domains,
 	    agent->config->libvirt_domain_count};
 	const struct ygr_inventory_handlers vms = {on_vm_changed, on_vm_gone, on_connected, agent};
-	const struct ygr_desired_handlers monitors = {on_monitor_changed, on_monitor_gone, on_problems,
-						      on_synced, agent};
+	const struct ygr_desired_handlers desired = {on_monitor_changed,
+						     on_monitor_gone,
+						     on_policy_changed,
+						     on_policy_gone,
+						     on_problems,
+						     on_synced,
+						     agent};
 	int r = ygr_inventory_start(&agent->loop, &ygr_inventory_libvirt, &libvirt, &vms, &agent->inventory,
 				    error);
 
 	return r < 0 ? r
-		     : ygr_desired_watch_directory(&agent->loop, agent->config->manifests, &monitors,
+		     : ygr_desired_watch_directory(&agent->loop, agent->config->manifests, &desired,
 						   &agent->desired, error);
 }
 
@@ -287,6 +364,8 @@ static int start(struct agent *agent, struct ygr_error *error)
 	r = start_sinks(agent, error);
 	if (r == 0)
 		r = start_telebpf(agent, error);
+	if (r == 0)
+		r = start_enforce(agent, error);
 	if (r == 0)
 		r = start_http(agent, error);
 	if (r == 0)

@@ -46,6 +46,14 @@ static int set_defaults(struct ygr_config *config, struct ygr_error *error)
 		r = set(&config->key, "/etc/yagura/node.key", error);
 	if (r == 0)
 		r = set(&config->cert, "/etc/yagura/node.cert", error);
+	if (r == 0)
+		r = set(&config->state_directory, "/var/lib/yagura", error);
+	if (r == 0)
+		r = set(&config->pin_directory, "/sys/fs/bpf/yagura", error);
+	if (r == 0)
+		r = set(&config->snapshot_directory, "/var/lib/yagura/snapshots", error);
+	config->host_actions = YGR_HOST_ACTION_DISK | YGR_HOST_ACTION_NET | YGR_HOST_ACTION_PAUSE;
+	config->snapshots_per_vm = 2;
 	config->uid_base = 900000;
 	config->uid_count = 65536;
 	config->events_file_bytes = 64 << 20;
@@ -199,6 +207,49 @@ static int decode_catalogue(const struct ygr_field *root, struct ygr_config *con
 	return set(&config->catalogues[0], YGR_PATH_CATALOGUE, error);
 }
 
+static int decode_host_actions(const struct ygr_field *field, struct ygr_config *config,
+			       struct ygr_error *error)
+{
+	static const char *const words[] = {"disk", "net", "pause", "stop", "snapshot", NULL};
+	size_t count;
+	int word, r = ygr_field_array(field, 0, 5, &count, error);
+
+	if (r == 0)
+		config->host_actions = 0;
+	for (size_t i = 0; i < count && r == 0; i++) {
+		struct ygr_field item = ygr_field_item(field, i);
+		r = ygr_field_enum(&item, words, &word, error);
+		if (r == 0)
+			config->host_actions |= 1u << word;
+	}
+	return r;
+}
+
+static int decode_snapshots(const struct ygr_field *field, struct ygr_config *config,
+			    struct ygr_error *error)
+{
+	static const char *const known[] = {"directory", "perVM", NULL};
+	int r = ygr_field_object(field, known, error);
+
+	if (r == 0)
+		r = decode_path(field, "directory", &config->snapshot_directory, error);
+	return r < 0 ? r : decode_number(field, "perVM", 0, 100, &config->snapshots_per_vm, error);
+}
+
+static int decode_enforce(const struct ygr_field *root, struct ygr_config *config, struct ygr_error *error)
+{
+	struct ygr_field field;
+	int r = decode_path(root, "stateDir", &config->state_directory, error);
+
+	if (r == 0)
+		r = decode_path(root, "pinDir", &config->pin_directory, error);
+	if (r == 0 && ygr_field_member(root, "allowedHostActions", &field))
+		r = decode_host_actions(&field, config, error);
+	if (r == 0 && ygr_field_member(root, "snapshots", &field))
+		r = decode_snapshots(&field, config, error);
+	return r;
+}
+
 static int decode_rest(const struct ygr_field *root, struct ygr_config *config, struct ygr_error *error)
 {
 	struct ygr_field field;
@@ -220,15 +271,15 @@ static int decode_rest(const struct ygr_field *root, struct ygr_config *config, 
 		r = decode_number(root, "uidCount", 16, 65536, &config->uid_count, error);
 	if (r == 0 && ygr_field_member(root, "allowShared", &field))
 		r = ygr_field_bool(&field, &config->allow_shared, error);
-	return r;
+	return r < 0 ? r : decode_enforce(root, config, error);
 }
 
 static int decode(const struct ygr_field *root, struct ygr_config *config, struct ygr_error *error)
 {
 	static const char *const known[] = {
-	    "node",           "libvirt", "manifests", "hvsockRoot",  "keys",
-	    "listen",         "socket",  "catalogue", "uidBase",     "uidCount",
-	    "sessionProgram", "shim",    "events",    "allowShared", NULL};
+	    "node",      "libvirt", "manifests",          "hvsockRoot",     "keys", "listen", "socket",
+	    "catalogue", "uidBase", "uidCount",           "sessionProgram", "shim", "events", "allowShared",
+	    "stateDir",  "pinDir",  "allowedHostActions", "snapshots",      NULL};
 	struct ygr_field field;
 	int r = ygr_field_object(root, known, error);
 
@@ -291,5 +342,8 @@ void ygr_config_deinit(struct ygr_config *config)
 	free(config->session_program);
 	free(config->shim);
 	free(config->events_file);
+	free(config->state_directory);
+	free(config->pin_directory);
+	free(config->snapshot_directory);
 	*config = (struct ygr_config){0};
 }

@@ -33,7 +33,19 @@ struct ygr_config {
 	uint64_t events_file_bytes;
 	uint32_t events_file_keep;
 	bool events_log;
+	char *state_directory;     /* /var/lib/yagura */
+	char *pin_directory;       /* /sys/fs/bpf/yagura */
+	unsigned host_actions;     /* YGR_HOST_ACTION_*: what policies may make the node do */
+	char *snapshot_directory;  /* /var/lib/yagura/snapshots */
+	uint32_t snapshots_per_vm; /* 2 */
 };
+
+/* allowedHostActions: disk, net, pause, stop, snapshot. */
+#define YGR_HOST_ACTION_DISK     1u
+#define YGR_HOST_ACTION_NET      2u
+#define YGR_HOST_ACTION_PAUSE    4u
+#define YGR_HOST_ACTION_STOP     8u
+#define YGR_HOST_ACTION_SNAPSHOT 16u
 
 /* Reads PATH. On error *ret is untouched. */
 int ygr_config_read(const char *path, struct ygr_config *ret, struct ygr_error *error);

@@ -8,6 +8,7 @@
 
 #include "agent/agent.h"
 #include "agent/desired/directory.h"
+#include "agent/enforce/enforce.h"
 #include "agent/paths.h"
 #include "agent/telebpf/catalogue.h"
 #include "lib/api/meta.h"
@@ -19,6 +20,8 @@ static const char help[] =
     "Options:\n"
     "  -c, --config FILE       configuration (default " YGR_PATH_CONFIG ")\n"
     "      --node NAME         this node's name, instead of what the configuration says\n"
+    "      --cleanup           undo all that policies have made the node do, and end; only while no agent "
+    "runs\n"
     "      --check             read configuration, catalogue and manifests, say what is wrong, and end\n"
     "      --log-level LEVEL   error, warning, info (default) or debug\n"
     "      --log-format FORM   text (default) or json\n"
@@ -27,12 +30,12 @@ static const char help[] =
     "SIGTERM and SIGINT stop all applications and end the agent within 5 seconds.\n"
     "Manual: yagura-agent(8)\n";
 
-enum { OPTION_CHECK = 256, OPTION_NODE, OPTION_LEVEL, OPTION_FORMAT, OPTION_VERSION };
+enum { OPTION_CHECK = 256, OPTION_CLEANUP, OPTION_NODE, OPTION_LEVEL, OPTION_FORMAT, OPTION_VERSION };
 
 struct arguments {
 	const char *config;
 	const char *node; /* NULL: as configured */
-	bool check;
+	bool check, cleanup;
 	enum ygr_log_level level;
 	enum ygr_log_format format;
 };
@@ -50,6 +53,7 @@ static int parse(int argc, char **argv, struct arguments *arguments)
 	    {"config", required_argument, NULL, 'c'},
 	    {"node", required_argument, NULL, OPTION_NODE},
 	    {"check", no_argument, NULL, OPTION_CHECK},
+	    {"cleanup", no_argument, NULL, OPTION_CLEANUP},
 	    {"log-level", required_argument, NULL, OPTION_LEVEL},
 	    {"log-format", required_argument, NULL, OPTION_FORMAT},
 	    {"help", no_argument, NULL, 'h'},
@@ -70,6 +74,9 @@ static int parse(int argc, char **argv, struct arguments *arguments)
 			break;
 		case OPTION_CHECK:
 			arguments->check = true;
+			break;
+		case OPTION_CLEANUP:
+			arguments->cleanup = true;
 			break;
 		case OPTION_LEVEL:
 			if (!ygr_log_level_parse(optarg, &arguments->level))
@@ -114,7 +121,7 @@ static int check(const struct ygr_config *config)
 		fprintf(stderr, "%s\n", set.problems[i].message);
 	for (size_t i = 0; catalogue && i < set.count; i++) {
 		const struct ygr_monitor *monitor = set.items[i].monitor;
-		for (size_t j = 0; j < monitor->app_count; j++) {
+		for (size_t j = 0; monitor && j < monitor->app_count; j++) {
 			const char *nearest = NULL;
 			if (ygr_catalogue_find(catalogue, monitor->apps[j].program, &nearest))
 				continue;
@@ -159,13 +166,17 @@ int main(int argc, char **argv)
 	if (!config.node) {
 		ygr_log(YGR_LOG_ERROR, "config", "out of memory");
 		r = 1;
-	} else if (arguments.check)
+	} else if (arguments.check) {
 		r = check(&config);
-	else if (ygr_agent_run(&config, &error) < 0) {
-		ygr_log(YGR_LOG_ERROR, "agent", "%s", error.message);
-		r = 1;
-	} else
-		r = 0;
+	} else if (arguments.cleanup) {
+		r = ygr_enforce_cleanup(config.pin_directory, config.state_directory, &error) < 0;
+		if (r)
+			ygr_log(YGR_LOG_ERROR, "enforce", "%s", error.message);
+	} else {
+		r = ygr_agent_run(&config, &error) < 0;
+		if (r)
+			ygr_log(YGR_LOG_ERROR, "agent", "%s", error.message);
+	}
 	ygr_config_deinit(&config);
 	return r;
 }

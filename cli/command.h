@@ -42,4 +42,5 @@ int ygr_command_vms(int argc, char **argv);
 int ygr_command_status(int argc, char **argv);
 int ygr_command_events(int argc, char **argv);
 int ygr_command_run(int argc, char **argv);
+int ygr_command_release(int argc, char **argv);
 int ygr_command_completion(int argc, char **argv);

@@ -35,6 +35,8 @@ static bool print_event(void *user, const json_t *event, const char *text)
 		const char *when = ygr_document_string(event, "time");
 		const char *line = ygr_document_string(event, "line");
 		const char *vm = ygr_document_string(event, "vm"), *app = ygr_document_string(event, "app");
+		if (!app) /* what a policy says has a rule */
+			app = ygr_document_string(event, "rule");
 		const json_t *lost = json_object_get(event, "droppedBefore");
 		if (lost)
 			printf("... %lld events dropped: this reader is too slow ...\n",

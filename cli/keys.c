@@ -31,7 +31,7 @@ static const char help[] =
     "  show     tells what is in public keys and certificates.\n\n"
     "Options:\n"
     "  -n, --name NAME   whom the certificate is for (default: this machine's name)\n"
-    "  -u, --usage LIST  of node, catalogue, policy (default: node,catalogue)\n"
+    "  -u, --usage LIST  of node, catalogue, policy (default: all three)\n"
     "  -d, --days N      how long it is valid (default: 365, at most 3660)\n"
     "  -o, --output FILE where certify writes the certificate\n"
     "  -h, --help        this text\n";
@@ -209,7 +209,8 @@ static int parse_options(int argc, char **argv, struct request *request, bool *h
 
 int ygr_cli_keys(int argc, char **argv)
 {
-	struct request request = {.usages = YGR_USAGE_NODE | YGR_USAGE_CATALOGUE, .days = DEFAULT_DAYS};
+	struct request request = {.usages = YGR_USAGE_NODE | YGR_USAGE_CATALOGUE | YGR_USAGE_POLICY,
+				  .days = DEFAULT_DAYS};
 	bool helped = false;
 	if (gethostname(request.name, sizeof(request.name)) < 0 ||
 	    !memchr(request.name, 0, sizeof(request.name)))

@@ -16,7 +16,8 @@ static const struct command {
     {"events", ygr_command_events, "show events, with -f as they come"},
     {"run", ygr_command_run, "run an eBPF application of the node on a VM, once"},
     {"keys", ygr_cli_keys, "make, certify and show the keys that let a node into guests"},
-    {"policy", ygr_cli_policy, "check, explain, compile and test policies"},
+    {"policy", ygr_cli_policy, "check, explain, compile and test policies; list those in force"},
+    {"release", ygr_command_release, "end what a violation made the node do to a VM"},
     {"completion", ygr_command_completion, "print a completion script for bash, zsh or fish"},
 };
 

@@ -16,12 +16,16 @@
 static const char help[] =
     "Usage: yagura policy check FILE...\n"
     "       yagura policy compile --emit FORM FILE\n"
-    "       yagura policy test FIXTURES.yaml...\n\n"
+    "       yagura policy test FIXTURES.yaml...\n"
+    "       yagura policy list [OPTIONS]\n"
+    "       yagura policy status [OPTIONS] [NAME]\n\n"
     "Policies say what may happen in a VM. docs/policy-language.md is the tutorial.\n\n"
     "  check    tells errors and warnings, with their places\n"
     "  compile  prints what was understood, or made\n"
     "  test     asks the compiled policy about events, in this machine's kernel (as root; no VM is "
-    "needed)\n\n"
+    "needed)\n"
+    "  list     the VMPolicies of this node: state, mode, how many VMs hold them\n"
+    "  status   the same by rule, with reasons and remedies for what is not held\n\n"
     "Options:\n"
     "  -e, --emit FORM  explain (sentences), text (the policy in its canonical form), asm or c (the\n"
     "                   decision programs) or json (programs and maps, for programs)\n"
@@ -153,6 +157,10 @@ int ygr_cli_policy(int argc, char **argv)
 	    {"emit", required_argument, NULL, 'e'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 	const char *form = NULL;
 
+	if (argc > 1 && strcmp(argv[1], "list") == 0)
+		return ygr_cli_policy_list(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "status") == 0)
+		return ygr_cli_policy_status(argc - 1, argv + 1);
 	for (int c; (c = getopt_long(argc, argv, "e:h", options, NULL)) != -1;) {
 		if (c == 'h') {
 			fputs(help, stdout);
@@ -171,5 +179,5 @@ int ygr_cli_policy(int argc, char **argv)
 					  : wrong("compile wants --emit and one file", "");
 	if (strcmp(what, "test") == 0 && !form)
 		return files ? ygr_cli_policy_test(files, argv + optind) : wrong("test wants fixtures", "");
-	return wrong(*what ? "there is no " : "expected check, compile or test", what);
+	return wrong(*what ? "there is no " : "expected check, compile, test, list or status", what);
 }

@@ -1,4 +1,4 @@
-/* yagura status: the monitors, and for what is not ready the reasons. */
+/* yagura status: monitors and policies, for what is not ready the reasons, and what the node does to VMs. */
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -6,12 +6,14 @@
 
 #include "cli/command.h"
 #include "cli/document.h"
+#include "cli/policy.h"
 #include "cli/table.h"
 
 static const char help[] =
     "Usage: yagura status [OPTIONS] [MONITOR]\n\n"
     "Shows the VMMonitors of this node: on how many of their VMs they are ready, and for those that\n"
-    "are not, which application failed and why.\n\n"
+    "are not, which application failed and why. Without MONITOR also the VMPolicies, and what violations\n"
+    "made the node do (`yagura release` ends it).\n\n"
     "Options:\n" YGR_COMMON_HELP;
 
 static void ready_of(const json_t *monitor, char *out, size_t size)
@@ -78,6 +80,64 @@ static int print_table(const json_t *monitors)
 	return 0;
 }
 
+static void print_actions(const json_t *vms)
+{
+	static const char *const headers[] = {"VM",    "ACTION", "POLICY",  "RULE",
+					      "SINCE", "UNTIL",  "PROBLEM", NULL};
+	struct ygr_table *table = ygr_table_new(headers);
+	size_t i, k, count = 0;
+	json_t *vm, *action;
+
+	json_array_foreach((json_t *)vms, i, vm)
+	{
+		json_array_foreach((json_t *)ygr_document_at(vm, "status.hostActions"), k, action)
+		{
+			char since[32];
+			const char *until = ygr_document_string(action, "expires");
+			ygr_document_age(ygr_document_string(action, "since"), since, sizeof(since));
+			const char *const cells[] = {ygr_document_string(vm, "metadata.name"),
+						     ygr_document_string(action, "action"),
+						     ygr_document_string(action, "policy"),
+						     ygr_document_string(action, "rule"),
+						     since,
+						     until ? until : "released",
+						     ygr_document_string(action, "problem")};
+			if (table)
+				ygr_table_add(table, cells);
+			count++;
+		}
+	}
+	if (table && count) {
+		printf("\n");
+		ygr_table_print(table, stdout);
+	}
+	ygr_table_free(table);
+}
+
+/* Policies, and what is in force on the node because of them. */
+static void print_policies(const struct ygr_options *options)
+{
+	struct ygr_client *client = ygr_client_new(options->socket);
+	json_t *policies = NULL, *vms = NULL;
+
+	if (client && ygr_client_get(client, "/v1/policies", &policies, NULL) == 0) {
+		json_t *ours = ygr_document_filter(policies, options->namespace_);
+		if (json_array_size(ours)) {
+			printf("\n");
+			ygr_cli_policy_print_list(ours);
+		}
+		json_decref(ours);
+	}
+	if (client && ygr_client_get(client, "/v1/vms", &vms, NULL) == 0) {
+		json_t *ours = ygr_document_filter(vms, options->namespace_);
+		print_actions(ours);
+		json_decref(ours);
+	}
+	json_decref(policies);
+	json_decref(vms);
+	ygr_client_free(client);
+}
+
 static json_t *only_named(json_t *monitors, const char *name)
 {
 	json_t *kept = json_array();
@@ -133,6 +193,8 @@ int ygr_command_status(int argc, char **argv)
 		fputs("No monitors. Put a VMMonitor into the agent's manifest directory.\n", stderr);
 	else
 		r = print_table(monitors);
+	if (options.output == YGR_OUTPUT_TABLE && optind == argc)
+		print_policies(&options);
 	json_decref(monitors);
 	return r < 0 ? EXIT_FAILED : 0;
 }

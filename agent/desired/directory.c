@@ -31,6 +31,7 @@ bool ygr_manifest_is_name(const char *name)
 static void manifest_deinit(struct ygr_manifest *manifest)
 {
 	ygr_monitor_free(manifest->monitor);
+	ygr_vm_policy_free(manifest->policy);
 	free(manifest->file);
 	json_decref(manifest->source);
 }
@@ -54,24 +55,33 @@ void ygr_manifest_deinit(struct ygr_manifest_set *set)
 	*set = (struct ygr_manifest_set){0};
 }
 
-static struct ygr_manifest *find(const struct ygr_manifest_set *set, const char *ns, const char *name)
+static struct ygr_manifest *find(const struct ygr_manifest_set *set, const char *kind, const char *ns,
+				 const char *name)
 {
-	for (size_t i = 0; i < set->count; i++)
-		if (set->items[i].monitor && !strcmp(set->items[i].monitor->meta.name, name) &&
-		    !strcmp(set->items[i].monitor->meta.namespace_, ns))
-			return &set->items[i];
+	for (size_t i = 0; i < set->count; i++) {
+		struct ygr_manifest *item = &set->items[i];
+		if (item->kind && !strcmp(item->kind, kind) && !strcmp(item->meta->name, name) &&
+		    !strcmp(item->meta->namespace_, ns))
+			return item;
+	}
 	return NULL;
 }
 
-const struct ygr_manifest *ygr_manifest_find(const struct ygr_manifest_set *set, const char *namespace_,
-					     const char *name)
+const struct ygr_manifest *ygr_manifest_find(const struct ygr_manifest_set *set, const char *kind,
+					     const char *namespace_, const char *name)
 {
-	return find(set, namespace_, name);
+	return find(set, kind, namespace_, name);
+}
+
+/* The kind that DOCUMENT's word means; what is none of ours is a VMMonitor, whose decoder says so. */
+static const char *kind_of(const char *word)
+{
+	return word && !strcmp(word, YGR_VM_POLICY_KIND) ? YGR_VM_POLICY_KIND : YGR_MONITOR_KIND;
 }
 
 /* NULL members stay NULL. */
-static int add_problem(struct pass *pass, const char *file, const char *ns, const char *name,
-		       const char *message)
+static int add_problem(struct pass *pass, const char *file, const char *kind, const char *ns,
+		       const char *name, const char *message)
 {
 	struct ygr_manifest_set *set = &pass->fresh;
 	struct ygr_problem *grown = reallocarray(set->problems, set->problem_count + 1, sizeof(*grown));
@@ -79,7 +89,8 @@ static int add_problem(struct pass *pass, const char *file, const char *ns, cons
 	if (!grown)
 		return -ENOMEM;
 	set->problems = grown;
-	struct ygr_problem problem = {.file = strdup(file),
+	struct ygr_problem problem = {.kind = kind,
+				      .file = strdup(file),
 				      .namespace_ = ns ? strdup(ns) : NULL,
 				      .name = name ? strdup(name) : NULL,
 				      .message = strdup(message)};
@@ -110,8 +121,7 @@ static int add_manifest(struct pass *pass, struct ygr_manifest manifest)
 /* Takes the last good version over from the old set, unless a good one was read meanwhile. */
 static int keep_old(struct pass *pass, struct ygr_manifest *old)
 {
-	if (!old || !old->monitor ||
-	    find(&pass->fresh, old->monitor->meta.namespace_, old->monitor->meta.name))
+	if (!old || !old->kind || find(&pass->fresh, old->kind, old->meta->namespace_, old->meta->name))
 		return 0;
 	struct ygr_manifest kept = *old;
 	*old = (struct ygr_manifest){0};
@@ -127,85 +137,116 @@ static int broken_file(struct pass *pass, const char *file, const char *message)
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < pass->old->count; i++) {
-		const struct ygr_monitor *monitor = pass->old->items[i].monitor;
-		if (!monitor || strcmp(pass->old->items[i].file, file) != 0)
+		const struct ygr_manifest *old = &pass->old->items[i];
+		if (!old->kind || strcmp(old->file, file) != 0)
 			continue;
 		kept = true;
-		r = add_problem(pass, file, monitor->meta.namespace_, monitor->meta.name, message);
+		r = add_problem(pass, file, old->kind, old->meta->namespace_, old->meta->name, message);
 		if (r == 0)
 			r = keep_old(pass, &pass->old->items[i]);
 	}
-	return kept || r < 0 ? r : add_problem(pass, file, NULL, NULL, message);
+	return kept || r < 0 ? r : add_problem(pass, file, NULL, NULL, NULL, message);
 }
 
 static int broken_object(struct pass *pass, const char *file, const struct ygr_identity_hint *hint,
 			 const char *message)
 {
-	int r = add_problem(pass, file, hint->name ? hint->namespace_ : NULL, hint->name, message);
+	const char *kind = kind_of(hint->kind);
+	int r = add_problem(pass, file, hint->name ? kind : NULL, hint->name ? hint->namespace_ : NULL,
+			    hint->name, message);
 
-	return r < 0 || !hint->name ? r : keep_old(pass, find(pass->old, hint->namespace_, hint->name));
+	return r < 0 || !hint->name ? r
+				    : keep_old(pass, find(pass->old, kind, hint->namespace_, hint->name));
 }
 
-static int duplicate(struct pass *pass, const char *file, const struct ygr_monitor *monitor,
+static int problem_of(struct pass *pass, const struct ygr_manifest *manifest, const char *message)
+{
+	return add_problem(pass, manifest->file, manifest->kind, manifest->meta->namespace_,
+			   manifest->meta->name, message);
+}
+
+static int duplicate(struct pass *pass, const struct ygr_manifest *manifest,
 		     const struct ygr_manifest *first)
 {
 	char message[YGR_ERROR_MESSAGE_MAX];
 
-	snprintf(message, sizeof(message), "%s: VMMonitor %s/%s is already defined in %s", file,
-		 monitor->meta.namespace_, monitor->meta.name, first->file);
-	return add_problem(pass, file, monitor->meta.namespace_, monitor->meta.name, message);
+	snprintf(message, sizeof(message), "%s: %s %s/%s is already defined in %s", manifest->file,
+		 manifest->kind, manifest->meta->namespace_, manifest->meta->name, first->file);
+	return problem_of(pass, manifest, message);
 }
 
 /* The generation of an object that has none: that of its last version, one more if the text differs. */
-static void set_generation(struct pass *pass, struct ygr_monitor *monitor, const json_t *source)
+static void set_generation(struct pass *pass, struct ygr_manifest *manifest)
 {
-	const struct ygr_manifest *old = find(pass->old, monitor->meta.namespace_, monitor->meta.name);
+	struct ygr_meta *meta = manifest->meta;
+	const struct ygr_manifest *old = find(pass->old, manifest->kind, meta->namespace_, meta->name);
 
-	if (monitor->meta.generation)
+	if (meta->generation)
 		return;
-	monitor->meta.generation = old ? old->monitor->meta.generation : 1;
-	if (old && !json_equal((json_t *)source, old->source))
-		monitor->meta.generation++;
+	meta->generation = old ? old->meta->generation : 1;
+	if (old && !json_equal(manifest->source, old->source))
+		meta->generation++;
+}
+
+static int decode(const struct ygr_doc *doc, const char *kind, struct ygr_manifest *manifest,
+		  struct ygr_error *error)
+{
+	bool policy = !strcmp(kind, YGR_VM_POLICY_KIND);
+	int r = policy ? ygr_vm_policy_decode(doc, &manifest->policy, error)
+		       : ygr_monitor_decode(doc, &manifest->monitor, error);
+
+	if (r < 0)
+		return r;
+	manifest->kind = kind;
+	manifest->meta = policy ? &manifest->policy->meta : &manifest->monitor->meta;
+	manifest->source = json_incref((json_t *)ygr_doc_root(doc));
+	return 0;
+}
+
+/* Takes MANIFEST, also on error. */
+static int take(struct pass *pass, struct ygr_manifest manifest)
+{
+	struct ygr_manifest *first =
+	    find(&pass->fresh, manifest.kind, manifest.meta->namespace_, manifest.meta->name);
+	int r;
+
+	if (first && !first->stale) {
+		r = duplicate(pass, &manifest, first);
+		manifest_deinit(&manifest);
+		return r;
+	}
+	set_generation(pass, &manifest);
+	if (first) { /* another file has this object broken, this one has it right */
+		manifest_deinit(first);
+		*first = manifest;
+		return 0;
+	}
+	if (pass->fresh.count == YGR_DESIRED_OBJECTS_MAX) {
+		r = problem_of(pass, &manifest, "more than 4096 objects; this one is left out");
+		manifest_deinit(&manifest);
+		return r;
+	}
+	return add_manifest(pass, manifest);
 }
 
 static int read_object(struct pass *pass, const char *file, const struct ygr_doc *doc)
 {
 	struct ygr_error error = YGR_ERROR_INIT;
+	struct ygr_manifest manifest = {0};
 	struct ygr_identity_hint hint;
-	struct ygr_monitor *monitor;
 
 	ygr_meta_peek(doc, &hint);
-	int r = ygr_monitor_decode(doc, &monitor, &error);
+	int r = decode(doc, kind_of(hint.kind), &manifest, &error);
 	if (r == -ENOMEM)
 		return r;
 	if (r < 0)
 		return broken_object(pass, file, &hint, error.message);
-	const struct ygr_manifest *first = find(&pass->fresh, monitor->meta.namespace_, monitor->meta.name);
-	if (first && !first->stale) {
-		r = duplicate(pass, file, monitor, first);
-		ygr_monitor_free(monitor);
-		return r;
-	}
-	set_generation(pass, monitor, ygr_doc_root(doc));
-	struct ygr_manifest manifest = {
-	    .monitor = monitor, .file = strdup(file), .source = json_incref((json_t *)ygr_doc_root(doc))};
+	manifest.file = strdup(file);
 	if (!manifest.file) {
 		manifest_deinit(&manifest);
 		return -ENOMEM;
 	}
-	if (first) { /* another file has this object broken, this one has it right */
-		struct ygr_manifest *slot = find(&pass->fresh, monitor->meta.namespace_, monitor->meta.name);
-		manifest_deinit(slot);
-		*slot = manifest;
-		return 0;
-	}
-	if (pass->fresh.count == YGR_DESIRED_OBJECTS_MAX) {
-		r = add_problem(pass, file, monitor->meta.namespace_, monitor->meta.name,
-				"more than 4096 objects; this one is left out");
-		manifest_deinit(&manifest);
-		return r;
-	}
-	return add_manifest(pass, manifest);
+	return take(pass, manifest);
 }
 
 static int read_one(struct pass *pass, const char *file)
@@ -241,10 +282,10 @@ static int read_all(struct pass *pass)
 
 	if (count < 0) {
 		snprintf(message, sizeof(message), "%.400s: %s", pass->directory, strerror(errno));
-		return add_problem(pass, pass->directory, NULL, NULL, message);
+		return add_problem(pass, pass->directory, NULL, NULL, NULL, message);
 	}
 	if (count > YGR_DESIRED_FILES_MAX)
-		r = add_problem(pass, pass->directory, NULL, NULL,
+		r = add_problem(pass, pass->directory, NULL, NULL, NULL,
 				"more than 1024 files; the rest is not read");
 	for (int i = 0; i < count; i++) {
 		if (r == 0 && i < YGR_DESIRED_FILES_MAX)

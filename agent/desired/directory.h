@@ -4,13 +4,17 @@
 #include "agent/desired/desired.h"
 
 struct ygr_manifest {
-	struct ygr_monitor *monitor;
+	const char *kind;            /* YGR_MONITOR_KIND or YGR_VM_POLICY_KIND; NULL: moved to another set */
+	struct ygr_meta *meta;       /* of the object */
+	struct ygr_monitor *monitor; /* one of these two */
+	struct ygr_vm_policy *policy;
 	char *file;
 	json_t *source; /* the document, to see whether it changed */
 	bool stale;     /* its newest text is broken */
 };
 
 struct ygr_problem {
+	const char *kind; /* as above; NULL: none that can be told */
 	char *file, *namespace_, *name, *message;
 };
 
@@ -28,8 +32,8 @@ struct ygr_manifest_set {
  */
 int ygr_manifest_read(const char *directory, struct ygr_manifest_set *old, struct ygr_manifest_set *ret);
 void ygr_manifest_deinit(struct ygr_manifest_set *set);
-const struct ygr_manifest *ygr_manifest_find(const struct ygr_manifest_set *set, const char *namespace_,
-					     const char *name);
+const struct ygr_manifest *ygr_manifest_find(const struct ygr_manifest_set *set, const char *kind,
+					     const char *namespace_, const char *name);
 
 /* Is NAME a manifest, and not a hidden or temporary file? */
 bool ygr_manifest_is_name(const char *name);

@@ -37,8 +37,9 @@ static void report_problems(struct ygr_desired *desired, const struct ygr_manife
 	if (!list)
 		return;
 	for (size_t i = 0; i < set->problem_count; i++)
-		list[i] = (struct ygr_manifest_problem){set->problems[i].file, set->problems[i].namespace_,
-							set->problems[i].name, set->problems[i].message};
+		list[i] = (struct ygr_manifest_problem){set->problems[i].file, set->problems[i].kind,
+							set->problems[i].namespace_, set->problems[i].name,
+							set->problems[i].message};
 	desired->handlers.problems(desired->handlers.user, list, set->problem_count);
 	free(list);
 }
@@ -60,14 +61,21 @@ static void report(struct ygr_desired *desired, struct ygr_manifest_set *old)
 	const struct ygr_manifest_set *set = &desired->set;
 
 	for (size_t i = 0; i < old->count; i++) {
-		const struct ygr_monitor *monitor = old->items[i].monitor;
-		if (monitor && !ygr_manifest_find(set, monitor->meta.namespace_, monitor->meta.name))
-			handlers->gone(handlers->user, monitor->meta.namespace_, monitor->meta.name);
+		const struct ygr_manifest *gone = &old->items[i];
+		if (!gone->kind ||
+		    ygr_manifest_find(set, gone->kind, gone->meta->namespace_, gone->meta->name))
+			continue;
+		(gone->policy ? handlers->policy_gone
+			      : handlers->gone)(handlers->user, gone->meta->namespace_, gone->meta->name);
 	}
 	for (size_t i = 0; i < set->count; i++) {
 		const struct ygr_manifest *manifest = &set->items[i];
-		if (!manifest
-			 ->stale) /* always: the pointer is a new one; equal text has an equal generation */
+		if (manifest
+			->stale) /* the others always: the pointer is a new one; equal text has an equal generation */
+			continue;
+		if (manifest->policy)
+			handlers->policy_changed(handlers->user, manifest->policy);
+		else
 			handlers->changed(handlers->user, manifest->monitor);
 	}
 	if (!desired->synced || !same_problems(old, set))

@@ -89,6 +89,7 @@ static void on_done(void *user, const struct ygr_vm_request *request, const stru
 	struct ygr_enforce *enforce = user;
 	struct guarded *guarded = enforce->stopped ? NULL : ygr_enforce_find(enforce, request->uuid);
 
+	ygr_enforce_handle_closed(enforce);
 	if (!guarded)
 		return;
 	guarded->busy = false;
@@ -110,8 +111,10 @@ static void ask(struct guarded *guarded, enum ygr_vm_operation operation, const 
 	memcpy(request.uuid, guarded->uuid, sizeof(request.uuid));
 	snprintf(request.argument, sizeof(request.argument), "%s", argument);
 	guarded->busy = true;
+	enforce->open_handles++;
 	int r = enforce->options.control(enforce->options.user, &request, on_done, enforce);
 	if (r < 0) {
+		enforce->open_handles--;
 		guarded->busy = false;
 		ygr_error_set(&error, -r, "%s: %s", ygr_vm_operation_word(operation), strerror(-r));
 		failed(guarded, &request, &error);

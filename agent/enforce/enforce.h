@@ -58,7 +58,7 @@ struct ygr_enforce_options {
 /* Adopts what is in force. Strings are copied. The state file's errors (it is moved aside), -ENOMEM. */
 int ygr_enforce_new(const struct ygr_enforce_options *options, struct ygr_enforce **ret,
 		    struct ygr_error *error);
-/* What is in force stays. Requests to the provider must have ended. NULL is allowed; memory goes when the loop turned. */
+/* What is in force stays. NULL is allowed; memory goes when the loop turned. */
 struct ygr_enforce *ygr_enforce_free(struct ygr_enforce *enforce);
 
 /* A VM is new or different; VM is borrowed until gone or the next change. */
@@ -90,6 +90,8 @@ struct ygr_enforce_active {
 };
 /* The active actions of the VM, at most YGR_ENFORCE_ACTIVE_MAX; strings are borrowed until the next call of anything. */
 size_t ygr_enforce_list(const struct ygr_enforce *enforce, const char *uuid, struct ygr_enforce_active *ret);
+/* Is any disk read-only, so that new images should be looked for often? NULL is allowed. */
+bool ygr_enforce_disks_blocked(const struct ygr_enforce *enforce);
 /* Writes refused and packets dropped for the VM so far. */
 void ygr_enforce_counted(const struct ygr_enforce *enforce, const char *uuid, uint64_t *ret_writes,
 			 uint64_t *ret_packets);

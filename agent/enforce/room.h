@@ -74,6 +74,8 @@ struct ygr_enforce {
 	bool stopped;
 };
 
+/* Handles and requests to the provider keep the room's memory; after ygr_enforce_free() the last one frees it. */
+void ygr_enforce_handle_closed(struct ygr_enforce *enforce);
 int64_t ygr_enforce_now_ms(void); /* realtime */
 struct guarded *ygr_enforce_find(const struct ygr_enforce *enforce, const char *uuid);
 /* The VM's record, made if need be: NULL without memory or slots. */

@@ -163,6 +163,15 @@ static void on_timer(uv_timer_t *timer)
 	ygr_enforce_soon(enforce, delay + 1);
 }
 
+bool ygr_enforce_disks_blocked(const struct ygr_enforce *enforce)
+{
+	for (size_t i = 0; enforce && i < enforce->vm_count; i++)
+		for (size_t j = 0; j < enforce->vms[i]->active_count; j++)
+			if (enforce->vms[i]->active[j].kind == YGR_HOST_DISK)
+				return true;
+	return false;
+}
+
 void ygr_enforce_soon(struct ygr_enforce *enforce, uint64_t delay_ms)
 {
 	if (enforce->stopped || (uv_is_active((uv_handle_t *)&enforce->timer) &&
@@ -184,10 +193,8 @@ void ygr_enforce_news(struct ygr_enforce *enforce)
 		uv_timer_start(&enforce->news, on_news, 0, 0);
 }
 
-static void on_closed(uv_handle_t *handle)
+void ygr_enforce_handle_closed(struct ygr_enforce *enforce)
 {
-	struct ygr_enforce *enforce = handle->data;
-
 	if (--enforce->open_handles)
 		return;
 	while (enforce->vm_count)
@@ -197,6 +204,11 @@ static void on_closed(uv_handle_t *handle)
 	free(enforce->state_directory);
 	free(enforce->snapshot_directory);
 	free(enforce);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	ygr_enforce_handle_closed(handle->data);
 }
 
 struct ygr_enforce *ygr_enforce_free(struct ygr_enforce *enforce)

@@ -1,5 +1,5 @@
 /*
- * The event bus: every line of an application becomes one event, sinks take them one way. Each sink has a
+ * The event bus: every line of an application and every violation of a policy becomes one event, sinks take them one way. Each sink has a
  * bounded queue of its own; when it is full the event is dropped for that sink and counted, and the next
  * event that gets through says how many are missing. Publishing never blocks. Publish from the loop thread
  * only; sinks may read from any thread.
@@ -20,10 +20,12 @@ struct ygr_event {
 	const char *vm;
 	const char *monitor;
 	const char *app;
-	const char *stream; /* "stdout" or "stderr" */
+	const char *stream; /* "stdout", "stderr"; "violation" and "action" of policies */
 	const char *line;   /* without newline; control characters replaced; invalid UTF-8 made U+FFFD */
 	uint64_t sequence;  /* of this application's lines, from 1 */
-	json_t *columns;    /* parsed columns or NULL; borrowed */
+	const char *policy, *rule; /* of what a policy said: its object's name; NULL: of no policy */
+	const char *severity;      /* "info", "warning", "critical", or NULL */
+	json_t *columns;           /* parsed columns or NULL; borrowed */
 };
 
 struct ygr_bus;

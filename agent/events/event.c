@@ -29,10 +29,11 @@ char *ygr_event_json(const struct ygr_event *event, uint64_t missing, size_t *re
 	if (!line)
 		return NULL;
 
-	json_t *object = json_pack("{s:s, s:s?, s:s?, s:s?, s:s?, s:s?, s:s?, s:I, s:s}", "time", when,
-				   "node", event->node, "namespace", event->namespace_, "vm", event->vm,
-				   "monitor", event->monitor, "app", event->app, "stream", event->stream,
-				   "sequence", (json_int_t)event->sequence, "line", line);
+	json_t *object = json_pack(
+	    "{s:s, s:s?, s:s?, s:s?, s:s?, s:s?, s:s?, s:I, s:s, s:s*, s:s*, s:s*}", "time", when, "node",
+	    event->node, "namespace", event->namespace_, "vm", event->vm, "monitor", event->monitor, "app",
+	    event->app, "stream", event->stream, "sequence", (json_int_t)event->sequence, "line", line,
+	    "policy", event->policy, "rule", event->rule, "severity", event->severity);
 	free(line);
 	if (!object)
 		return NULL;

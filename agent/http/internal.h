@@ -10,7 +10,7 @@
 
 #define CHECKS_MAX 16
 
-enum snapshot { SNAPSHOT_VMS, SNAPSHOT_MONITORS, SNAPSHOT_COUNT };
+enum snapshot { SNAPSHOT_VMS, SNAPSHOT_MONITORS, SNAPSHOT_POLICIES, SNAPSHOT_COUNT };
 
 struct check {
 	char name[32];

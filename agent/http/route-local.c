@@ -156,6 +156,17 @@ static enum MHD_Result run_signal(struct ygr_http *http, struct MHD_Connection *
 	return reply_json(connection, MHD_HTTP_OK, json_object());
 }
 
+static enum MHD_Result release(struct ygr_http *http, struct MHD_Connection *connection,
+			       const struct ygr_peer *peer, const json_t *request)
+{
+	struct ygr_error error = YGR_ERROR_INIT;
+	json_t *answer = NULL;
+	int r = http->backend.release(http->backend.user, peer, request, &answer, &error);
+
+	return r < 0 ? reply_error(connection, status_of(-r), error.message)
+		     : reply_json(connection, MHD_HTTP_OK, answer);
+}
+
 static enum MHD_Result post(struct ygr_http *http, struct MHD_Connection *connection, const char *path,
 			    const uint8_t *body, size_t len)
 {
@@ -181,6 +192,8 @@ static enum MHD_Result post(struct ygr_http *http, struct MHD_Connection *connec
 	else if (sscanf(path, "/v1/run/%63[0-9a-zA-Z-]/signal%n", id, &consumed) == 1 && consumed &&
 		 path[consumed] == '\0' && http->backend.run_signal)
 		r = run_signal(http, connection, &peer, id, request);
+	else if (strcmp(path, "/v1/release") == 0 && http->backend.release)
+		r = release(http, connection, &peer, request);
 	else
 		r = reply_error(connection, MHD_HTTP_NOT_FOUND, "no such resource");
 	json_decref(request);
@@ -200,8 +213,12 @@ enum MHD_Result ygr_http_route_local(struct ygr_http *http, struct MHD_Connectio
 		return reply_json(connection, MHD_HTTP_OK, ygr_http_snapshot(http, SNAPSHOT_VMS));
 	if (strcmp(path, "/v1/monitors") == 0)
 		return reply_json(connection, MHD_HTTP_OK, ygr_http_snapshot(http, SNAPSHOT_MONITORS));
+	if (strcmp(path, "/v1/policies") == 0)
+		return reply_json(connection, MHD_HTTP_OK, ygr_http_snapshot(http, SNAPSHOT_POLICIES));
 	if (strcmp(path, "/v1/events") == 0)
 		return events(http, connection);
-	return reply_error(connection, MHD_HTTP_NOT_FOUND,
-			   "no such resource; there are /v1/vms, /v1/monitors, /v1/events and /v1/run");
+	return reply_error(
+	    connection, MHD_HTTP_NOT_FOUND,
+	    "no such resource; there are /v1/vms, /v1/monitors, /v1/policies, /v1/events, /v1/run and "
+	    "/v1/release");
 }

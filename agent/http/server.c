@@ -129,10 +129,12 @@ static void put_snapshot(struct ygr_http *http, enum snapshot which, json_t *doc
 	json_decref(old);
 }
 
-void ygr_http_publish(struct ygr_http *http, json_t *vms, json_t *monitors)
+void ygr_http_publish(struct ygr_http *http, json_t *vms, json_t *monitors, json_t *policies)
 {
 	put_snapshot(http, SNAPSHOT_VMS, vms);
 	put_snapshot(http, SNAPSHOT_MONITORS, monitors);
+	if (policies)
+		put_snapshot(http, SNAPSHOT_POLICIES, policies);
 }
 
 void ygr_http_heartbeat(struct ygr_http *http)

@@ -2,11 +2,12 @@
  * HTTP (libmicrohttpd, own threads): TCP serves only /metrics, /livez, /readyz, /healthz; the UNIX socket
  * serves /v1/... with the peer's credentials. Handlers read immutable snapshots and never wait for the loop.
  *
- *   GET  /v1/vms /v1/monitors                the current snapshot's documents, as JSON lists of objects
+ *   GET  /v1/vms /v1/monitors /v1/policies   the current snapshot's documents, as JSON lists of objects
  *   GET  /v1/events?follow=1&vm=&namespace=&monitor=&app=&recent=N   NDJSON, chunked
  *   POST /v1/run          {"vm","program","args"[],"delivery","wake","trace","explain"} -> NDJSON, chunked:
  *                         {"id"}, then {"stream","data"} ..., last {"exit"} or {"signal"} or
  * {"error","reason"} POST /v1/run/ID/signal {"signal":2}
+ *   POST /v1/release      {"vm","namespace","rule"} -> {"released": N}
  */
 #pragma once
 
@@ -39,6 +40,9 @@ struct ygr_http_backend {
 	/* A signal for run ID: 0, -ENOENT, -EPERM. */
 	int (*run_signal)(void *user, const struct ygr_peer *peer, const char *id, int signal_number,
 			  struct ygr_error *error);
+	/* Ends what policies made the node do to a VM; waits for the loop, a few seconds at most. */
+	int (*release)(void *user, const struct ygr_peer *peer, const json_t *request, json_t **ret_answer,
+		       struct ygr_error *error);
 	/* Refreshes metrics that are computed on demand. */
 	void (*metrics_refresh)(void *user);
 	void *user;
@@ -57,9 +61,9 @@ int ygr_http_start(const struct ygr_http_options *options, struct ygr_http **ret
 		   struct ygr_error *error);
 struct ygr_http *ygr_http_stop(struct ygr_http *http);
 
-/* Publishes new documents; each is a JSON value that is not changed any more (reference taken). Thread-safe.
- */
-void ygr_http_publish(struct ygr_http *http, json_t *vms, json_t *monitors);
+/* Publishes new documents; each is a JSON value that is not changed any more (reference taken). POLICIES may be
+ * NULL: as they were. Thread-safe. */
+void ygr_http_publish(struct ygr_http *http, json_t *vms, json_t *monitors, json_t *policies);
 
 /* /livez: the loop says that it turns; older than 10 s is dead. */
 void ygr_http_heartbeat(struct ygr_http *http);

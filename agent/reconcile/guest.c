@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/reconcile/state.h"
+#include "agent/reconcile/policy.h"
 
 static void on_link(void *user, struct ygr_link *link)
 {
@@ -80,6 +80,7 @@ struct ygr_observed *ygr_observed_free(struct ygr_observed *guest)
 	if (!guest)
 		return NULL;
 	ygr_observed_reset(guest);
+	ygr_policing_free(guest->policing);
 	free(guest);
 	return NULL;
 }

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "agent/reconcile/state.h"
+#include "agent/reconcile/policy.h"
 
 #define APP_SAMPLES 4096
 
@@ -83,6 +83,7 @@ void ygr_reconcile_metrics_gauges(struct ygr_reconcile *reconcile)
 		set(reconcile->metrics.applications, ygr_work_state_word((enum ygr_work_state)i), states[i]);
 	for (int i = 0; i <= YGR_LINK_REFUSED; i++)
 		set(reconcile->metrics.channels, ygr_link_state_word((enum ygr_link_state)i), links[i]);
+	ygr_policies_gauges(reconcile->policies);
 	set(reconcile->metrics.monitors, NULL, monitors);
 	set(reconcile->metrics.manifest_errors, NULL, (unsigned)reconcile->problem_count);
 }

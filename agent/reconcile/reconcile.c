@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "agent/reconcile/policy.h"
 #include "agent/reconcile/state.h"
 #include "lib/base/log.h"
 
@@ -41,8 +42,7 @@ static struct ygr_work *find_work(struct ygr_reconcile *reconcile, const struct 
 	return NULL;
 }
 
-/* Appends ITEM to the array of pointers *LIST. */
-static int append(void *list, size_t *count, void *item)
+int ygr_reconcile_append(void *list, size_t *count, void *item)
 {
 	void ***items = list;
 	void **grown = reallocarray(*items, *count + 1, sizeof(*grown));
@@ -62,7 +62,7 @@ static void wanted_free(struct ygr_wanted *wanted)
 	free(wanted);
 }
 
-static struct ygr_wanted *add_wanted(struct ygr_reconcile *reconcile, const char *ns, const char *name)
+struct ygr_wanted *ygr_reconcile_wanted(struct ygr_reconcile *reconcile, const char *ns, const char *name)
 {
 	struct ygr_wanted *wanted = find_wanted(reconcile, ns, name);
 
@@ -76,7 +76,7 @@ static struct ygr_wanted *add_wanted(struct ygr_reconcile *reconcile, const char
 	wanted->ready.type = "Ready";
 	wanted->degraded.type = "Degraded";
 	if (!wanted->namespace_ || !wanted->name ||
-	    append(&reconcile->monitors, &reconcile->monitor_count, wanted) < 0) {
+	    ygr_reconcile_append(&reconcile->monitors, &reconcile->monitor_count, wanted) < 0) {
 		wanted_free(wanted);
 		return NULL;
 	}
@@ -95,7 +95,8 @@ void ygr_reconcile_vm_changed(void *user, const struct ygr_vm *vm)
 	struct ygr_observed **known = find_guest(reconcile, vm->namespace_, vm->name);
 	struct ygr_observed *guest = known ? *known : calloc(1, sizeof(*guest));
 
-	if (!guest || (!known && append(&reconcile->guests, &reconcile->guest_count, guest) < 0)) {
+	if (!guest ||
+	    (!known && ygr_reconcile_append(&reconcile->guests, &reconcile->guest_count, guest) < 0)) {
 		free(guest);
 		ygr_log(YGR_LOG_ERROR, "reconcile", "out of memory: VM %s is not watched", vm->name);
 		return;
@@ -104,6 +105,8 @@ void ygr_reconcile_vm_changed(void *user, const struct ygr_vm *vm)
 	guest->channel_ready.type = "ChannelReady";
 	bool resumed = known && guest->vm->phase != YGR_VM_RUNNING && vm->phase == YGR_VM_RUNNING;
 	guest->vm = vm;
+	if (reconcile->options.enforce)
+		ygr_enforce_vm_changed(reconcile->options.enforce, vm);
 	if (resumed && guest->link)
 		ygr_link_kick(guest->link);
 	reconcile->dirty = true;
@@ -123,6 +126,8 @@ void ygr_reconcile_vm_gone(void *user, const struct ygr_vm *vm)
 		if (reconcile->works[i]->guest == guest)
 			remove_work(reconcile, i);
 	ygr_observed_free(guest);
+	if (reconcile->options.enforce)
+		ygr_enforce_vm_gone(reconcile->options.enforce, vm);
 	reconcile->dirty = true;
 	ygr_reconcile_soon(reconcile, 0);
 }
@@ -130,7 +135,8 @@ void ygr_reconcile_vm_gone(void *user, const struct ygr_vm *vm)
 void ygr_reconcile_monitor_changed(void *user, const struct ygr_monitor *monitor)
 {
 	struct ygr_reconcile *reconcile = user;
-	struct ygr_wanted *wanted = add_wanted(reconcile, monitor->meta.namespace_, monitor->meta.name);
+	struct ygr_wanted *wanted =
+	    ygr_reconcile_wanted(reconcile, monitor->meta.namespace_, monitor->meta.name);
 
 	if (!wanted) {
 		ygr_log(YGR_LOG_ERROR, "reconcile", "out of memory: VMMonitor %s is not run",
@@ -153,47 +159,38 @@ void ygr_reconcile_monitor_gone(void *user, const char *namespace_, const char *
 	ygr_reconcile_soon(reconcile, 0);
 }
 
-static void clear_problems(struct ygr_reconcile *reconcile)
+void ygr_reconcile_policy_changed(void *user, const struct ygr_vm_policy *policy)
 {
-	for (size_t i = 0; i < reconcile->monitor_count; i++) {
-		free(reconcile->monitors[i]->problem);
-		reconcile->monitors[i]->problem = NULL;
-	}
-	ygr_strings_free(reconcile->file_problems, reconcile->file_problem_count);
-	reconcile->file_problems = NULL;
-	reconcile->file_problem_count = 0;
+	ygr_policies_changed(((struct ygr_reconcile *)user)->policies, policy);
 }
 
-/* A file that cannot be read at all: "FILE\0MESSAGE". */
-static void add_file_problem(struct ygr_reconcile *reconcile, const struct ygr_manifest_problem *problem)
+void ygr_reconcile_policy_gone(void *user, const char *namespace_, const char *name)
 {
-	size_t file = strlen(problem->file) + 1, message = strlen(problem->message) + 1;
-	char *text = malloc(file + message);
-
-	if (!text)
-		return;
-	memcpy(text, problem->file, file);
-	memcpy(text + file, problem->message, message);
-	if (append(&reconcile->file_problems, &reconcile->file_problem_count, text) < 0)
-		free(text);
+	ygr_policies_gone(((struct ygr_reconcile *)user)->policies, namespace_, name);
 }
 
-void ygr_reconcile_problems(void *user, const struct ygr_manifest_problem *problems, size_t count)
+void ygr_reconcile_synced(void *user)
 {
 	struct ygr_reconcile *reconcile = user;
 
-	clear_problems(reconcile);
-	reconcile->problem_count = count;
-	for (size_t i = 0; i < count; i++) {
-		ygr_log(YGR_LOG_WARNING, "desired", "%s", problems[i].message);
-		struct ygr_wanted *wanted = NULL;
-		if (problems[i].name)
-			wanted = add_wanted(reconcile, problems[i].namespace_, problems[i].name);
-		if (!wanted)
-			add_file_problem(reconcile, &problems[i]);
-		else if (!wanted->problem)
-			wanted->problem = strdup(problems[i].message);
-	}
+	reconcile->policies->synced = true;
+	ygr_reconcile_soon(reconcile, 0);
+}
+
+void ygr_reconcile_enforce(struct ygr_reconcile *reconcile, struct ygr_enforce *enforce)
+{
+	reconcile->options.enforce = enforce;
+}
+
+void ygr_reconcile_enforce_event(void *user, const struct ygr_enforce_event *event)
+{
+	ygr_policies_enforce_event(user, event);
+}
+
+void ygr_reconcile_enforce_changed(void *user)
+{
+	struct ygr_reconcile *reconcile = user;
+
 	reconcile->dirty = true;
 	ygr_reconcile_soon(reconcile, 0);
 }
@@ -220,7 +217,7 @@ static void need(struct ygr_observed *guest, struct ygr_wanted *wanted, const st
 	if (!work) {
 		if (ygr_work_new(guest, wanted, app, spec, &work) < 0)
 			return;
-		if (append(&reconcile->works, &reconcile->work_count, work) < 0) {
+		if (ygr_reconcile_append(&reconcile->works, &reconcile->work_count, work) < 0) {
 			ygr_work_free(work);
 			return;
 		}
@@ -302,6 +299,8 @@ static void pass(struct ygr_reconcile *reconcile)
 	for (size_t i = 0; i < reconcile->monitor_count && !reconcile->stopping; i++)
 		pass_monitor(reconcile, reconcile->monitors[i], &next);
 	sweep(reconcile);
+	if (!reconcile->stopping)
+		ygr_policies_pass(reconcile->policies, &next);
 	if (reconcile->dirty && now < reconcile->published_ms + YGR_PUBLISH_MS) {
 		if (next > reconcile->published_ms + YGR_PUBLISH_MS)
 			next = reconcile->published_ms + YGR_PUBLISH_MS;
@@ -365,12 +364,16 @@ int ygr_reconcile_new(const struct ygr_reconcile_options *options, struct ygr_re
 	reconcile->options = *options;
 	int r = ygr_reconcile_metrics_declare(reconcile);
 	if (r == 0)
+		r = ygr_policies_new(reconcile, &reconcile->policies);
+	if (r == 0)
 		r = ygr_runs_new(reconcile, &reconcile->runs);
 	if (r < 0) {
+		ygr_policies_free(reconcile->policies);
 		free(reconcile);
 		return r;
 	}
 	reconcile->open_handles = 2;
+	(void)ygr_releases_new(reconcile, &reconcile->releases); /* NULL: nothing is released by hand */
 	reconcile->timer.data = reconcile->stop_timer.data = reconcile;
 	uv_timer_init(options->loop, &reconcile->timer);
 	uv_timer_init(options->loop, &reconcile->stop_timer);
@@ -380,26 +383,31 @@ int ygr_reconcile_new(const struct ygr_reconcile_options *options, struct ygr_re
 	return 0;
 }
 
-static void on_closed(uv_handle_t *handle)
+void ygr_reconcile_handle_closed(struct ygr_reconcile *reconcile)
 {
-	struct ygr_reconcile *reconcile = handle->data;
-
 	if (!--reconcile->open_handles)
 		free(reconcile);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	ygr_reconcile_handle_closed(handle->data);
 }
 
 struct ygr_reconcile *ygr_reconcile_free(struct ygr_reconcile *reconcile)
 {
 	if (!reconcile)
 		return NULL;
-	reconcile->stopping = true;
+	reconcile->stopping = reconcile->freed = true;
 	while (reconcile->work_count)
 		remove_work(reconcile, reconcile->work_count - 1);
 	ygr_runs_end(reconcile->runs, NULL, "Stopped", "the agent is being stopped");
 	while (reconcile->guest_count)
 		ygr_observed_free(reconcile->guests[--reconcile->guest_count]);
 	reconcile->runs = ygr_runs_free(reconcile->runs);
-	clear_problems(reconcile);
+	reconcile->releases = ygr_releases_free(reconcile->releases);
+	ygr_reconcile_clear_problems(reconcile);
+	reconcile->policies = ygr_policies_free(reconcile->policies);
 	while (reconcile->monitor_count)
 		wanted_free(reconcile->monitors[--reconcile->monitor_count]);
 	free(reconcile->guests);

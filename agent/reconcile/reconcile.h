@@ -10,6 +10,7 @@
 #include <uv.h>
 
 #include "agent/desired/desired.h"
+#include "agent/enforce/enforce.h"
 #include "agent/http/server.h"
 #include "agent/inventory/inventory.h"
 #include "agent/telebpf/telebpf.h"
@@ -22,8 +23,12 @@ struct ygr_reconcile_options {
 	const char *node; /* borrowed */
 	struct ygr_telebpf *telebpf;
 	struct ygr_metrics *metrics;
+	struct ygr_bus *bus;                 /* for violations; NULL: none */
+	const struct ygr_identity *identity; /* signs bundles; NULL: policies are not loaded into guests */
+	struct ygr_enforce *enforce; /* NULL: the node does nothing itself; see ygr_reconcile_enforce() */
+	const char *state_directory; /* what outlives the agent; borrowed; NULL: nothing */
 	/* New documents; references are the callee's to keep. As ygr_http_publish(). */
-	void (*publish)(void *user, json_t *vms, json_t *monitors);
+	void (*publish)(void *user, json_t *vms, json_t *monitors, json_t *policies);
 	void *user;
 };
 
@@ -36,12 +41,22 @@ void ygr_reconcile_vm_changed(void *user, const struct ygr_vm *vm);
 void ygr_reconcile_vm_gone(void *user, const struct ygr_vm *vm);
 void ygr_reconcile_monitor_changed(void *user, const struct ygr_monitor *monitor);
 void ygr_reconcile_monitor_gone(void *user, const char *namespace_, const char *name);
+void ygr_reconcile_policy_changed(void *user, const struct ygr_vm_policy *policy);
+void ygr_reconcile_policy_gone(void *user, const char *namespace_, const char *name);
+void ygr_reconcile_synced(void *user);
 void ygr_reconcile_problems(void *user, const struct ygr_manifest_problem *problems, size_t count);
+
+/* For struct ygr_enforce_options; USER is the reconciler. ENFORCE is made after it, and freed before. */
+void ygr_reconcile_enforce(struct ygr_reconcile *reconcile, struct ygr_enforce *enforce);
+void ygr_reconcile_enforce_event(void *user, const struct ygr_enforce_event *event);
+void ygr_reconcile_enforce_changed(void *user);
 
 /* Stops all applications; DONE is called when they have ended, after 4 s at the latest. */
 void ygr_reconcile_stop(struct ygr_reconcile *reconcile, void (*done)(void *user), void *user);
 
 /* For struct ygr_http_backend, on HTTP threads; USER is the reconciler. */
+int ygr_reconcile_release(void *user, const struct ygr_peer *peer, const json_t *request,
+			  json_t **ret_answer, struct ygr_error *error);
 int ygr_reconcile_run_start(void *user, const struct ygr_peer *peer, const json_t *request,
 			    struct ygr_run_stream *stream, struct ygr_error *error);
 int ygr_reconcile_run_signal(void *user, const struct ygr_peer *peer, const char *id, int signal_number,

@@ -33,6 +33,7 @@ struct ygr_observed {
 	pid_t pid;     /* of the VMM when the link was opened */
 	uint64_t resets;
 	struct ygr_condition channel_ready;
+	struct ygr_policing *policing; /* policy.h; NULL before all policies are known */
 };
 
 /* A monitor. */
@@ -67,7 +68,9 @@ struct ygr_reconcile_metrics {
 	    *refused, *records, *bytes, *lost, *invalid, *manifest_errors, *duration, *channels;
 };
 
-struct ygr_runs; /* run.c */
+struct ygr_runs;     /* run.c */
+struct ygr_policies; /* policy.h */
+struct ygr_releases; /* release.c */
 
 struct ygr_reconcile {
 	struct ygr_reconcile_options options;
@@ -83,10 +86,22 @@ struct ygr_reconcile {
 	uint64_t published_ms;
 	struct ygr_reconcile_metrics metrics;
 	struct ygr_runs *runs;
+	struct ygr_policies *policies;
+	struct ygr_releases *releases;
 	void (*stopped)(void *user);
 	void *stopped_user;
 	bool stopping;
+	bool freed; /* only what is on workers still refers to it */
 };
+
+/* One of open_handles has come to its end: the last one after ygr_reconcile_free() frees the memory. */
+void ygr_reconcile_handle_closed(struct ygr_reconcile *reconcile);
+/* problem.c: forgets problems of monitors, policies and files. */
+void ygr_reconcile_clear_problems(struct ygr_reconcile *reconcile);
+/* Appends ITEM to the array of pointers *LIST: 0, -ENOMEM. */
+int ygr_reconcile_append(void *list, size_t *count, void *item);
+/* The monitor of that name, made if need be; NULL without memory. */
+struct ygr_wanted *ygr_reconcile_wanted(struct ygr_reconcile *reconcile, const char *ns, const char *name);
 
 /* A pass in DELAY_MS, or earlier if one is due. */
 void ygr_reconcile_soon(struct ygr_reconcile *reconcile, uint64_t delay_ms);
@@ -120,6 +135,10 @@ void ygr_reconcile_publish(struct ygr_reconcile *reconcile);
 int ygr_reconcile_metrics_declare(struct ygr_reconcile *reconcile);
 void ygr_reconcile_metrics_gauges(struct ygr_reconcile *reconcile);
 void ygr_reconcile_metrics_work(struct ygr_work *work);
+
+/* release.c */
+int ygr_releases_new(struct ygr_reconcile *reconcile, struct ygr_releases **ret);
+struct ygr_releases *ygr_releases_free(struct ygr_releases *releases);
 
 /* run.c */
 int ygr_runs_new(struct ygr_reconcile *reconcile, struct ygr_runs **ret);

@@ -1,10 +1,10 @@
-/* The documents of /v1/vms and /v1/monitors: what RESOURCES calls status, made anew for each publication. */
+/* The documents of /v1/vms and /v1/monitors (those of policies are in policy-status.c): what RESOURCES calls status, made anew for each publication. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "agent/reconcile/state.h"
+#include "agent/reconcile/policy.h"
 
 #define FAILURES_MAX 10
 #define WORD_MAX     64 /* bytes of what a guest says about itself */
@@ -102,6 +102,34 @@ static size_t collect(const struct ygr_reconcile *reconcile, const struct ygr_ob
 	return monitor_count;
 }
 
+#define MARKS_MAX 5 /* conditions that actions set; the schema has room for 8 in all */
+
+/* Conditions of GUEST: its channel, its policies, and what `mark` has set. *marks holds the active actions. */
+static size_t collect_conditions(struct ygr_observed *guest, struct ygr_enforce_active *active, int64_t now,
+				 struct ygr_condition conditions[2 + MARKS_MAX])
+{
+	const struct ygr_enforce *enforce = guest->reconcile->options.enforce;
+	size_t count = 0, actions = enforce ? ygr_enforce_list(enforce, guest->vm->uuid, active) : 0;
+
+	conditions[count++] = guest->channel_ready;
+	if (guest->policing) {
+		ygr_policing_conditions(guest->policing, now);
+		conditions[count++] = guest->policing->enforceable;
+	}
+	for (size_t i = 0; i < actions && count < 2 + MARKS_MAX; i++) {
+		bool known = strcmp(active[i].type, "Mark") != 0;
+		for (size_t j = 0; j < count; j++)
+			known |= !strcmp(conditions[j].type, active[i].target);
+		if (known)
+			continue;
+		conditions[count] = (struct ygr_condition){.type = active[i].target};
+		ygr_condition_set(&conditions[count], YGR_CONDITION_TRUE, "Violation", 0, active[i].since,
+				  "rule %s of %s", active[i].rule, active[i].policy);
+		count++;
+	}
+	return count;
+}
+
 static json_t *guest_document(struct ygr_reconcile *reconcile, struct ygr_observed *guest,
 			      struct ygr_guest_monitor *monitors, struct ygr_guest_app *apps, int64_t now)
 {
@@ -109,8 +137,11 @@ static json_t *guest_document(struct ygr_reconcile *reconcile, struct ygr_observ
 	enum ygr_link_state state = guest->link ? ygr_link_state(guest->link) : YGR_LINK_NONE;
 	const json_t *welcome = guest->link ? ygr_link_welcome(guest->link) : NULL;
 	char boot_id[WORD_MAX + 1], kernel[WORD_MAX + 1];
+	struct ygr_enforce_active active[YGR_ENFORCE_ACTIVE_MAX];
+	struct ygr_condition conditions[2 + MARKS_MAX];
 
 	set_channel_condition(guest, state, now);
+	size_t condition_count = collect_conditions(guest, active, now, conditions);
 	json_t *features = features_of(welcome);
 	struct ygr_guest document = {
 	    .namespace_ = vm->namespace_,
@@ -132,8 +163,10 @@ static json_t *guest_document(struct ygr_reconcile *reconcile, struct ygr_observ
 	    .features = features,
 	    .monitors = monitors,
 	    .monitor_count = collect(reconcile, guest, monitors, apps),
-	    .conditions = &guest->channel_ready,
-	    .condition_count = 1,
+	    .policies = guest->policing ? ygr_policing_policies(guest->policing) : NULL,
+	    .host_actions = guest->policing ? ygr_policing_actions(guest->policing) : NULL,
+	    .conditions = conditions,
+	    .condition_count = condition_count,
 	};
 	json_t *object = ygr_guest_encode(&document);
 	json_decref(features);
@@ -290,10 +323,12 @@ static json_t *monitors(struct ygr_reconcile *reconcile, int64_t now)
 void ygr_reconcile_publish(struct ygr_reconcile *reconcile)
 {
 	int64_t now = time(NULL);
-	json_t *vm_list = guests(reconcile, now), *monitor_list = monitors(reconcile, now);
+	json_t *vm_list = guests(reconcile, now), *monitor_list = monitors(reconcile, now),
+	       *policy_list = ygr_policies_documents(reconcile->policies, now);
 
-	if (vm_list && monitor_list)
-		reconcile->options.publish(reconcile->options.user, vm_list, monitor_list);
+	if (vm_list && monitor_list && policy_list)
+		reconcile->options.publish(reconcile->options.user, vm_list, monitor_list, policy_list);
 	json_decref(vm_list);
 	json_decref(monitor_list);
+	json_decref(policy_list);
 }

@@ -163,7 +163,9 @@ class Agent:
             "uidCount": self._uids[1],
             "keys": {"key": str(self.keys / "node.key"), "cert": str(self.keys / "node.cert")},
             "sessionProgram": str(self.build / "agent/telebpf/session/yagura-session"),
-            "shim": str(self.build / "libyagura-shim.so"), **self.config,
+            "shim": str(self.build / "libyagura-shim.so"),
+            # No bpffs is there: what policies make the node do to networks and disks is for tests that ask for it.
+            "stateDir": str(self.folder / "state"), "pinDir": str(self.folder / "pins"), **self.config,
             "socket": {"path": str(self.socket), **self.config.get("socket", {})},
         }
 

@@ -43,12 +43,13 @@ static json_t *encode_status(const struct ygr_guest *guest)
 	for (size_t i = 0; i < guest->condition_count; i++)
 		if (guest->conditions[i].changed)
 			json_array_append_new(conditions, ygr_condition_encode(&guest->conditions[i]));
-	return json_pack("{s:s, s:s*, s:s*, s:{s:s*, s:s, s:b, s:s*, s:s*}, s:o, s:o, s:o}", "phase",
-			 guest->phase, "bootID", guest->boot_id, "kernel", guest->kernel, "channel", "type",
-			 guest->channel_type, "state", guest->channel_state, "nodeVerified",
+	return json_pack("{s:s, s:s*, s:s*, s:{s:s*, s:s, s:b, s:s*, s:s*}, s:o, s:o, s:o*, s:o*, s:o}",
+			 "phase", guest->phase, "bootID", guest->boot_id, "kernel", guest->kernel, "channel",
+			 "type", guest->channel_type, "state", guest->channel_state, "nodeVerified",
 			 guest->node_verified, "reason", guest->channel_reason, "message",
 			 guest->channel_message, "features", encode_features(guest), "monitors", monitors,
-			 "conditions", conditions);
+			 "policies", guest->policies, "hostActions", guest->host_actions, "conditions",
+			 conditions);
 }
 
 json_t *ygr_guest_encode(const struct ygr_guest *guest)

@@ -41,6 +41,7 @@ struct ygr_guest {
 	const json_t *features; /* from WELCOME: {"btf": bool, "bpfLSM": bool} or NULL */
 	const struct ygr_guest_monitor *monitors;
 	size_t monitor_count;
+	json_t *policies, *host_actions; /* lists as in the schema; references are taken over; NULL: none */
 	const struct ygr_condition *conditions;
 	size_t condition_count;
 };

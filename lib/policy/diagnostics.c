@@ -227,3 +227,15 @@ int ygr_policy_diagnostics_write(const struct ygr_policy_diagnostics *diagnostic
 			       diagnostics->warnings - YGR_POLICY_WARNINGS_MAX);
 	return text.failed;
 }
+
+bool ygr_policy_diagnostics_at(const struct ygr_policy_diagnostics *diagnostics, size_t i,
+			       struct ygr_policy_said *ret)
+{
+	if (i >= diagnostics->count)
+		return false;
+	const struct diagnostic *diagnostic = &diagnostics->kept[i];
+	*ret = (struct ygr_policy_said){
+	    .warning = diagnostic->warning, .sentence = diagnostic->sentence, .hint = diagnostic->hint};
+	ygr_policy_position(diagnostics, diagnostic->place, &ret->line, &ret->column);
+	return true;
+}

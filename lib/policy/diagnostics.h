@@ -47,5 +47,14 @@ bool ygr_policy_errors_full(const struct ygr_policy_diagnostics *diagnostics);
 void ygr_policy_position(const struct ygr_policy_diagnostics *diagnostics, struct ygr_policy_place place,
 			 unsigned *ret_line, unsigned *ret_column);
 
+/* What was said and kept, one at a time in the order in which it was said: false when there is no number I. */
+struct ygr_policy_said {
+	unsigned line, column;
+	bool warning;
+	const char *sentence, *hint; /* hint: "" when there is none; borrowed */
+};
+bool ygr_policy_diagnostics_at(const struct ygr_policy_diagnostics *diagnostics, size_t i,
+			       struct ygr_policy_said *ret);
+
 /* Appends everything in the order of the text: 0, -EMSGSIZE or -ENOMEM. */
 int ygr_policy_diagnostics_write(const struct ygr_policy_diagnostics *diagnostics, struct ygr_buf *out);

@@ -115,6 +115,11 @@ int ygr_policy_unit_said(const struct ygr_policy_unit *unit, struct ygr_buf *out
 	return ygr_policy_diagnostics_write(unit->diagnostics, out);
 }
 
+bool ygr_policy_unit_said_at(const struct ygr_policy_unit *unit, size_t i, struct ygr_policy_said *ret)
+{
+	return ygr_policy_diagnostics_at(unit->diagnostics, i, ret);
+}
+
 const struct ygr_policy *ygr_policy_unit_policies(const struct ygr_policy_unit *unit)
 {
 	return unit->policies;

@@ -37,6 +37,9 @@ void ygr_policy_unit_review(struct ygr_policy_unit *unit);
 /* Appends errors and warnings as a person reads them: 0, -EMSGSIZE, -ENOMEM. */
 int ygr_policy_unit_said(const struct ygr_policy_unit *unit, struct ygr_buf *out);
 
+/* The same one at a time, see diagnostics.h: false when there is no number I. */
+bool ygr_policy_unit_said_at(const struct ygr_policy_unit *unit, size_t i, struct ygr_policy_said *ret);
+
 /* The trees, chained; complete only when there are no errors. Owned by the unit. */
 const struct ygr_policy *ygr_policy_unit_policies(const struct ygr_policy_unit *unit);
 

@@ -42,6 +42,8 @@ static void test_example(void **state)
 	assert_string_equal(config.listen, "127.0.0.1:9720");
 	assert_int_equal(config.uid_base, 900000);
 	assert_false(config.allow_shared);
+	assert_int_equal(config.host_actions,
+			 YGR_HOST_ACTION_DISK | YGR_HOST_ACTION_NET | YGR_HOST_ACTION_PAUSE);
 	assert_null(config.hvsock_root);
 	assert_null(config.events_file);
 	ygr_config_deinit(&config);
@@ -58,6 +60,7 @@ static void test_full(void **state)
 		      "/h, keys: "
 		      "{key: /k, cert: /c}, listen: 'Off', socket: {path: /s, group: yagura}, catalogue: "
 		      "[/a, /b], "
+		      "stateDir: /st, pinDir: /pn, allowedHostActions: [stop, disk], snapshots: {perVM: 7}, "
 		      "uidBase: 5000, uidCount: 16, sessionProgram: /p, shim: /l, allowShared: true, "
 		      "events: {log: true, "
 		      "file: {path: /e, maxBytes: 1Mi, keep: 1}}}",
@@ -75,6 +78,11 @@ static void test_full(void **state)
 	assert_true(config.allow_shared && config.events_log);
 	assert_int_equal(config.events_file_bytes, 1 << 20);
 	assert_int_equal(config.events_file_keep, 1);
+	assert_string_equal(config.state_directory, "/st");
+	assert_string_equal(config.pin_directory, "/pn");
+	assert_int_equal(config.host_actions, YGR_HOST_ACTION_STOP | YGR_HOST_ACTION_DISK);
+	assert_int_equal(config.snapshots_per_vm, 7);
+	assert_string_equal(config.snapshot_directory, "/var/lib/yagura/snapshots");
 	ygr_config_deinit(&config);
 }
 
@@ -114,6 +122,14 @@ static void test_wrong(void **state)
 	    {"events: {file: {path: /e, maxBytes: much}}",
 	     ":1:37: events.file.maxBytes: expected a quantity above zero such as 64Mi, 1.5G or 200m, found "
 	     "\"much\""},
+	    {"stateDir: x", ":1:11: stateDir: expected an absolute path, found \"x\""},
+	    {"pinDir: 1", ":1:9: pinDir: expected a string (quote it), found 1"},
+	    {"allowedHostActions: disk", ":1:21: allowedHostActions: expected a list, found \"disk\""},
+	    {"allowedHostActions: [disk, reboot]",
+	     ":1:28: allowedHostActions[1]: expected disk, net, pause, stop or snapshot, found \"reboot\""},
+	    {"snapshots: {perVM: -1}",
+	     ":1:20: snapshots.perVM: expected a whole number from 0 to 100, found -1"},
+	    {"snapshots: {path: /x}", ":1:19: snapshots.path: unknown field"},
 	    {"events: {file: {path: /e, keep: 101}}",
 	     ":1:33: events.file.keep: expected a whole number from 0 to 100, found 101"},
 	};

@@ -52,6 +52,19 @@ static int run_signal(void *user, const struct ygr_peer *peer, const char *id, i
 	return 0;
 }
 
+static int release_(void *user, const struct ygr_peer *peer, const json_t *request, json_t **ret_answer,
+		    struct ygr_error *error)
+{
+	const char *ns = json_string_value(json_object_get(request, "namespace"));
+
+	(void)user, (void)peer;
+	if (strcmp(ns, "default") != 0)
+		return ygr_error_set(error, ENOENT, "there is no VM %s/%s", ns,
+				     json_string_value(json_object_get(request, "vm")));
+	*ret_answer = json_pack("{s:i}", "released", 2);
+	return 0;
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -64,7 +77,7 @@ static int setup(void **state)
 	    .socket_path = socket_path,
 	    .socket_group = (gid_t)-1,
 	    .bus = bus,
-	    .backend = {.run_start = run_start, .run_signal = run_signal},
+	    .backend = {.run_start = run_start, .run_signal = run_signal, .release = release_},
 	};
 	if (ygr_http_start(&options, &http, &error) < 0)
 		fail_msg("%s", error.message);
@@ -79,7 +92,7 @@ static int setup(void **state)
 		      "metadata", "namespace", "default", "name", "base", "spec", "apps", "name", "exec",
 		      "name", "open", "status", "guests", "matched", 9, "ready", 8, "failures", "guest",
 		      "web-3", "app", "open", "reason", "NoBTF", "message", "the guest has no BTF: yes");
-	ygr_http_publish(http, vms, monitors);
+	ygr_http_publish(http, vms, monitors, NULL);
 	json_decref(vms);
 	json_decref(monitors);
 	return 0;
@@ -108,6 +121,67 @@ static int yagura(const char *arguments, char *text, size_t size)
 }
 
 static char text[1 << 16];
+
+/* A policy with one rule held and one that is not, and what it made the node do. */
+static void publish_policies(void)
+{
+	json_t *monitors = json_array();
+	json_t *policies =
+	    json_pack("[{s:{s:s,s:s},s:{s:s},s:{s:[{s:s,s:s},{s:s,s:s,s:s},{s:s,s:s}],s:{s:s},s:[{s:s,s:s,s:"
+		      "i,s:i,s:i}],"
+		      "s:[{s:s,s:s,s:s,s:s}],s:[{s:i,s:i,s:s,s:s}]}}]",
+		      "metadata", "namespace", "default", "name", "web", "spec", "mode", "Enforce", "status",
+		      "conditions", "type", "Accepted", "status", "True", "type", "Ready", "status", "False",
+		      "reason", "NotAllHold", "type", "Degraded", "status", "True", "guests", "summary",
+		      "1/2", "rules", "name", "shadow", "mode", "Enforce", "enforced", 1, "audited", 0,
+		      "unsupported", 1, "failures", "guest", "web-3", "rule", "shadow", "reason",
+		      "LSMWithoutBPF", "message", "add bpf to lsm=", "diagnostics", "line", 3, "column", 7,
+		      "severity", "Warning", "message", "this rule never decides");
+	json_t *vms =
+	    json_pack("[{s:{s:s,s:s},s:{s:[{s:s,s:s,s:s,s:s}]}}]", "metadata", "namespace", "default",
+		      "name", "web-3", "status", "hostActions", "action", "block net", "policy",
+		      "default/web/web", "rule", "shadow", "since", "2026-01-01T00:00:00Z");
+
+	assert_non_null(policies);
+	assert_non_null(vms);
+	ygr_http_publish(http, vms, monitors, policies);
+	json_decref(policies);
+	json_decref(monitors);
+	json_decref(vms);
+}
+
+static void shows_policies(void **state)
+{
+	(void)state;
+	publish_policies();
+	assert_int_equal(yagura("policy list", text, sizeof(text)), 0);
+	assert_string_equal(text, "NAMESPACE  NAME  STATE     MODE     HELD  RULES  LAST\n"
+				  "default    web   Degraded  Enforce  1/2   1      -\n");
+	assert_int_equal(yagura("policy status web", text, sizeof(text)), 0);
+	assert_string_equal(text, "default/web: Degraded, Enforce, held by 1/2 VMs\n"
+				  "RULE    MODE     ENFORCED  AUDITED  UNSUPPORTED\n"
+				  "shadow  Enforce  1         0        1\n"
+				  "3:7: Warning: this rule never decides\n"
+				  "web-3: shadow: LSMWithoutBPF: add bpf to lsm=\n");
+	assert_int_equal(yagura("policy status nobody", text, sizeof(text)), 1);
+	assert_non_null(strstr(text, "there is no policy \"nobody\""));
+	assert_int_equal(yagura("policy list x", text, sizeof(text)), 2);
+	assert_int_equal(yagura("policy list -o json", text, sizeof(text)), 0);
+	assert_non_null(strstr(text, "\"enforced\": 1"));
+	assert_int_equal(yagura("status", text, sizeof(text)), 0);
+	assert_non_null(strstr(text, "Degraded  Enforce"));
+	assert_non_null(strstr(text, "block net  default/web/web  shadow"));
+}
+
+static void releases(void **state)
+{
+	(void)state;
+	assert_int_equal(yagura("release web-3 shadow", text, sizeof(text)), 0);
+	assert_string_equal(text, "2 released\n");
+	assert_int_equal(yagura("release -n prod web-3", text, sizeof(text)), 1);
+	assert_non_null(strstr(text, "there is no VM prod/web-3"));
+	assert_int_equal(yagura("release", text, sizeof(text)), 2);
+}
 
 static void lists_vms(void **state)
 {
@@ -215,6 +289,8 @@ int main(void)
 	    cmocka_unit_test(runs_an_application),
 	    cmocka_unit_test(ctrl_c_reaches_the_application),
 	    cmocka_unit_test(errors_name_the_remedy),
+	    cmocka_unit_test(shows_policies),
+	    cmocka_unit_test(releases),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -50,6 +50,23 @@ static void on_gone(void *user, const char *ns, const char *name)
 	note(user, text);
 }
 
+static void on_policy_changed(void *user, const struct ygr_vm_policy *policy)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text), "+VMPolicy %s/%s@%d %s", policy->meta.namespace_, policy->meta.name,
+		 (int)policy->meta.generation, ygr_policy_mode_words[policy->mode]);
+	note(user, text);
+}
+
+static void on_policy_gone(void *user, const char *ns, const char *name)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text), "-VMPolicy %s/%s", ns, name);
+	note(user, text);
+}
+
 static void on_problems(void *user, const struct ygr_manifest_problem *problems, size_t count)
 {
 	char text[600];
@@ -137,7 +154,8 @@ static int setup(void **state)
 
 static void start(struct fixture *f)
 {
-	const struct ygr_desired_handlers handlers = {on_changed, on_gone, on_problems, on_synced, f};
+	const struct ygr_desired_handlers handlers = {
+	    on_changed, on_gone, on_policy_changed, on_policy_gone, on_problems, on_synced, f};
 	struct ygr_error error = YGR_ERROR_INIT;
 
 	assert_int_equal(ygr_desired_watch_directory(&f->loop, f->directory, &handlers, &f->desired, &error),
@@ -205,6 +223,33 @@ static void test_duplicate_names_both_files(void **state)
 	wait_for(f, "+default/one@2 opensnoop\n!none");
 }
 
+/* A policy is an object of its own: the same name as a monitor's is no conflict, and one broken leaves the other. */
+static void test_policies(void **state)
+{
+	static const char form[] = "apiVersion: yagura.dev/v1alpha1\nkind: VMPolicy\nmetadata: {name: one}\n"
+				   "spec: {vmSelector: {}, mode: %s, policy: \"policy p {}\"}\n";
+	struct fixture *f = *state;
+	char text[512];
+
+	write_monitor(f, "a.yaml", "one", "execsnoop");
+	snprintf(text, sizeof(text), form, "Audit");
+	write_file(f, "p.yaml", text);
+	start(f);
+	wait_for(f, "+default/one@1 execsnoop\n+VMPolicy default/one@1 Audit\n!none\nsynced");
+	snprintf(text, sizeof(text), form, "Enforced");
+	write_file(f, "p.yaml", text);
+	wait_for(f, "!p.yaml:4:30: spec.mode: expected Audit or Enforce, found \"Enforced\"");
+	assert_null(strstr(f->log, "-VMPolicy"));
+	write_file(f, "p.yaml", "kind: [\n");
+	wait_for(f, "!p.yaml:2:1: ");
+	assert_null(strstr(f->log, "-VMPolicy"));
+	snprintf(text, sizeof(text), form, "Enforce");
+	write_file(f, "p.yaml", text);
+	wait_for(f, "+VMPolicy default/one@2 Enforce\n!none");
+	remove_file(f, "p.yaml");
+	wait_for(f, "-VMPolicy default/one");
+}
+
 static void test_absent_directory(void **state)
 {
 	struct fixture *f = *state;
@@ -236,6 +281,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_changes, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_broken_keeps_last_good, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_duplicate_names_both_files, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_policies, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_absent_directory, setup, teardown),
 	    cmocka_unit_test(test_names),
 	};

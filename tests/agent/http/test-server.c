@@ -168,11 +168,12 @@ static void documents_are_snapshots(void **state)
 {
 	(void)state;
 	json_t *vms = json_pack("[{s:s}]", "name", "web-3"), *monitors = json_array();
-	ygr_http_publish(http, vms, monitors);
+	ygr_http_publish(http, vms, monitors, monitors);
 	json_decref(vms);
 	json_decref(monitors);
 	assert_non_null(strstr(ask(false, GET("/v1/vms")), "\"name\": \"web-3\""));
 	assert_non_null(strstr(ask(false, GET("/v1/monitors")), "[]"));
+	assert_non_null(strstr(ask(false, GET("/v1/policies")), "[]"));
 }
 
 static void publish(const char *vm, const char *line)

@@ -245,3 +245,91 @@ void ygr_run_stream_end(struct ygr_run_stream *stream, json_t *last)
 	free(text);
 	json_decref(last);
 }
+
+struct ygr_policy_link double_policy_links[DOUBLE_MAX];
+
+int ygr_policy_link_open(struct ygr_telebpf *telebpf, const struct ygr_link_target *target,
+			 const struct ygr_policy_link_handlers *handlers, struct ygr_policy_link **ret)
+{
+	(void)telebpf;
+	for (int i = 0; i < DOUBLE_MAX; i++) {
+		struct ygr_policy_link *link = &double_policy_links[i];
+		if (link->open)
+			continue;
+		*link = (struct ygr_policy_link){.open = true, .handlers = *handlers};
+		snprintf(link->name, sizeof(link->name), "%s", target->name);
+		*ret = link;
+		return 0;
+	}
+	return -ENOMEM;
+}
+
+struct ygr_policy_link *ygr_policy_link_close(struct ygr_policy_link *link)
+{
+	if (link) {
+		link->open = false;
+		free(link->bundle);
+		link->bundle = NULL;
+	}
+	return NULL;
+}
+
+bool ygr_policy_link_connected(const struct ygr_policy_link *link)
+{
+	return link->connected;
+}
+
+const char *ygr_policy_link_reason(const struct ygr_policy_link *link)
+{
+	return link->connected ? NULL : "GuestSilent";
+}
+
+const char *ygr_policy_link_message(const struct ygr_policy_link *link)
+{
+	return link->connected ? NULL : "the guest does not answer";
+}
+
+int ygr_policy_link_load(struct ygr_policy_link *link, const void *bundle, size_t len,
+			 const struct ygr_cert *cert, const uint8_t signature[64])
+{
+	if (!link->connected || link->awaiting)
+		return link->connected ? -EBUSY : -ENOTCONN;
+	free(link->bundle);
+	link->bundle = malloc(len + 1);
+	memcpy(link->bundle, bundle, len);
+	link->len = len;
+	link->cert = *cert;
+	memcpy(link->signature, signature, sizeof(link->signature));
+	link->awaiting = true;
+	link->loads++;
+	return 0;
+}
+
+void ygr_policy_link_ask(struct ygr_policy_link *link)
+{
+	(void)link;
+}
+
+struct ygr_policy_link *double_policy_link(const char *vm)
+{
+	for (int i = 0; i < DOUBLE_MAX; i++)
+		if (double_policy_links[i].open && !strcmp(double_policy_links[i].name, vm))
+			return &double_policy_links[i];
+	return NULL;
+}
+
+void double_policy_connected(struct ygr_policy_link *link, bool connected)
+{
+	link->connected = connected;
+	link->awaiting = false;
+	link->handlers.changed(link->handlers.user);
+}
+
+void double_policy_status(struct ygr_policy_link *link, int64_t result, const char *status)
+{
+	json_t *object = json_loads(status, 0, NULL);
+
+	link->awaiting = false;
+	link->handlers.status(link->handlers.user, result, object);
+	json_decref(object);
+}

@@ -22,10 +22,11 @@ struct fixture {
 	bool stopped;
 };
 
-static void on_publish(void *user, json_t *vms, json_t *monitors)
+static void on_publish(void *user, json_t *vms, json_t *monitors, json_t *policies)
 {
 	struct fixture *f = user;
 
+	(void)policies;
 	json_decref(f->vms);
 	json_decref(f->monitors);
 	f->vms = json_incref(vms);
@@ -332,9 +333,9 @@ static void test_refused_and_problems(void **state)
 	struct ygr_vm *vm = make_vm("web", "web");
 	struct ygr_monitor *monitor = make_monitor("base", WEB(EXEC));
 	const struct ygr_manifest_problem problems[] = {
-	    {"a.yaml", "default", "base", "a.yaml:1:1: spec: wrong"},
-	    {"b.yaml", "default", "other", "b.yaml:1:1: spec: wrong"},
-	    {"c.yaml", NULL, NULL, "c.yaml:2:1: not YAML"},
+	    {"a.yaml", YGR_MONITOR_KIND, "default", "base", "a.yaml:1:1: spec: wrong"},
+	    {"b.yaml", YGR_MONITOR_KIND, "default", "other", "b.yaml:1:1: spec: wrong"},
+	    {"c.yaml", YGR_MONITOR_KIND, NULL, NULL, "c.yaml:2:1: not YAML"},
 	};
 	struct fixture *f = *state;
 
