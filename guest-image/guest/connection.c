@@ -18,13 +18,6 @@
 #define CONTROL_FRAME_MAX 4096
 #define CONTROL_SEND_MS   5000
 
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec ts = {0};
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 static int say_refused(int fd, uint32_t id, int code, const char *text)
 {
 	uint8_t payload[sizeof(struct ygr_refused) + 256];
@@ -40,9 +33,7 @@ static int say_refused(int fd, uint32_t id, int code, const char *text)
 static int control_frame(int fd, int server_fd, const struct ygr_frame *frame)
 {
 	if (frame->type == YGR_MSG_PING && frame->length == 0) {
-		struct ygr_pong pong = {.monotonic_ns = clock_ns(CLOCK_MONOTONIC),
-					.boottime_ns = clock_ns(CLOCK_BOOTTIME),
-					.realtime_ns = clock_ns(CLOCK_REALTIME)};
+		struct ygr_pong pong = ygr_guest_clocks();
 		return ygr_frame_send(fd, YGR_MSG_PONG, frame->id, &pong, sizeof(pong), CONTROL_SEND_MS);
 	}
 	if (frame->type == YGR_MSG_RELEASE && frame->length == sizeof(struct ygr_release)) {

@@ -101,6 +101,15 @@ static int close_handle(struct ygr_guest_session *session, const struct ygr_fram
 	return 0;
 }
 
+static int ping(struct ygr_guest_session *session, const struct ygr_frame *frame, struct ygr_error *error)
+{
+	struct ygr_pong pong = ygr_guest_clocks();
+	struct iovec piece = {&pong, sizeof(pong)};
+	if (frame->length)
+		return ygr_error_set(error, EPROTO, "PING of %u bytes", frame->length);
+	return ygr_guest_link_send(&session->link, YGR_MSG_PONG, frame->id, &piece, 1);
+}
+
 int ygr_guest_session_frame(struct ygr_guest_session *session, const struct ygr_frame *frame,
 			    struct ygr_error *error)
 {
@@ -109,6 +118,8 @@ int ygr_guest_session_frame(struct ygr_guest_session *session, const struct ygr_
 	switch (frame->type) {
 	case YGR_MSG_OPEN:
 		return ygr_guest_open(session, frame, error);
+	case YGR_MSG_PING:
+		return ping(session, frame, error);
 	case YGR_MSG_CALL:
 		return ygr_guest_call(session, frame, error);
 	case YGR_MSG_HANDLE_CLOSE:

@@ -109,11 +109,18 @@ static json_t *cpu_lists(void)
 	return json_pack("{s:s, s:s}", "possible", possible, "online", online);
 }
 
-static json_int_t clock_ns(clockid_t clock)
+static uint64_t clock_ns(clockid_t clock)
 {
 	struct timespec ts = {0};
 	clock_gettime(clock, &ts);
-	return (json_int_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+struct ygr_pong ygr_guest_clocks(void)
+{
+	return (struct ygr_pong){.monotonic_ns = clock_ns(CLOCK_MONOTONIC),
+				 .boottime_ns = clock_ns(CLOCK_BOOTTIME),
+				 .realtime_ns = clock_ns(CLOCK_REALTIME)};
 }
 
 /*
@@ -159,19 +166,20 @@ char *ygr_guest_welcome(const struct ygr_guest_facts *facts)
 	uname(&name);
 	ygr_guest_read_line("/proc/sys/kernel/random/boot_id", boot_id, sizeof(boot_id));
 
+	struct ygr_pong clocks = ygr_guest_clocks();
 	json_t *btf = facts->btf_size ? json_pack("{s:I, s:s}", "size", (json_int_t)facts->btf_size,
 						  "sha256", facts->btf_sha256)
 				      : json_null();
-	json_t *document =
-	    json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o,"
-		      " s:{s:I, s:I, s:I}}",
-		      "program", "yagura-guest " YGR_GUEST_VERSION, "sysname", name.sysname, "nodename",
-		      ascii(name.nodename), "release", ascii(name.release), "version", ascii(name.version),
-		      "versionCode", version_code(), "machine", name.machine, "domainname",
-		      ascii(name.domainname), "bootID", boot_id, "pageSize",
-		      (json_int_t)sysconf(_SC_PAGESIZE), "btf", btf, "lsm", lsm_list(), "cpus", cpu_lists(),
-		      "features", features_of(facts), "clock", "monotonic", clock_ns(CLOCK_MONOTONIC),
-		      "boottime", clock_ns(CLOCK_BOOTTIME), "realtime", clock_ns(CLOCK_REALTIME));
+	json_t *document = json_pack(
+	    "{s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o,"
+	    " s:{s:I, s:I, s:I}}",
+	    "program", "yagura-guest " YGR_GUEST_VERSION, "sysname", name.sysname, "nodename",
+	    ascii(name.nodename), "release", ascii(name.release), "version", ascii(name.version),
+	    "versionCode", version_code(), "machine", name.machine, "domainname", ascii(name.domainname),
+	    "bootID", boot_id, "pageSize", (json_int_t)sysconf(_SC_PAGESIZE), "btf", btf, "lsm", lsm_list(),
+	    "cpus", cpu_lists(), "features", features_of(facts), "clock", "monotonic",
+	    (json_int_t)clocks.monotonic_ns, "boottime", (json_int_t)clocks.boottime_ns, "realtime",
+	    (json_int_t)clocks.realtime_ns);
 	char *text = document ? json_dumps(document, JSON_COMPACT) : NULL;
 	json_decref(document);
 	return text;

@@ -1,6 +1,8 @@
 /* WELCOME: what this guest is and can do, as JSON; the fields are in docs/protocol.md. */
 #pragma once
 
+#include "lib/wire/message.h"
+
 #include <stdint.h>
 
 #include "lib/base/uuid.h"
@@ -22,3 +24,6 @@ struct ygr_guest_facts *ygr_guest_facts_free(struct ygr_guest_facts *facts);
 
 /* The document with the clocks of this moment; caller frees. NULL when out of memory. */
 char *ygr_guest_welcome(const struct ygr_guest_facts *facts);
+
+/* This kernel's clocks now, as PONG tells them. */
+struct ygr_pong ygr_guest_clocks(void);

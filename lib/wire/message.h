@@ -32,7 +32,7 @@ enum ygr_message_type {
 	YGR_MSG_WELCOME = 4,   /* g>n JSON: the guest, see docs/protocol.md */
 	YGR_MSG_REFUSED = 5,   /* either: struct ygr_refused and UTF-8 text; ends the connection, see above */
 
-	/* control connection */
+	/* control connection; PING and PONG also in an open session */
 	YGR_MSG_PING = 16,    /* n>g empty */
 	YGR_MSG_PONG = 17,    /* g>n struct ygr_pong */
 	YGR_MSG_RELEASE = 18, /* n>g struct ygr_release: these sessions' shared pages are unmapped on the node */

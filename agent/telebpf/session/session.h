@@ -18,6 +18,7 @@
 #include "agent/telebpf/channel.h"
 #include "agent/telebpf/confine/confine.h"
 #include "agent/telebpf/guestfs/guestfs.h"
+#include "agent/telebpf/session/clock.h"
 #include "agent/telebpf/session/loop.h"
 #include "agent/telebpf/session/memory.h"
 #include "agent/telebpf/session/object.h"
@@ -53,11 +54,12 @@ struct ygr_session {
 	struct ygr_channel *channel;
 	struct ygr_guestfs *guestfs;
 	struct ygr_confined *confined;
-	struct ygr_ram *ram;          /* NULL: Stream only */
-	struct ygr_tracer *tracer;    /* Shared only */
-	const char *not_shared;       /* why Shared was asked for and is not done; NULL */
-	struct ygr_sharing *sharings; /* mappings that wait until the application is held */
-	struct ygr_route *routes;     /* netlink sockets of the application */
+	struct ygr_clock_offset clock; /* of the guest */
+	struct ygr_ram *ram;           /* NULL: Stream only */
+	struct ygr_tracer *tracer;     /* Shared only */
+	const char *not_shared;        /* why Shared was asked for and is not done; NULL */
+	struct ygr_sharing *sharings;  /* mappings that wait until the application is held */
+	struct ygr_route *routes;      /* netlink sockets of the application */
 	unsigned route_count;
 	struct ygr_buf control_in;
 	struct ygr_watch control, channel_watch, fuse, status, pidfd, traced;

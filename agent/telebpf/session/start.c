@@ -9,7 +9,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "lib/base/cleanup.h"
 #include "lib/wire/deadline.h"
@@ -139,7 +138,11 @@ static int open_session(struct ygr_session *session)
 				 frame.type);
 		return -EPROTO;
 	}
-	return 0;
+	r = ygr_clock_measure(YGR_SESSION_CHANNEL_FD, &session->clock);
+	if (r < 0)
+		ygr_session_fail(session, r == -EPROTO ? "GuestMisbehaved" : "ChannelLost",
+				 "asking for the guest's clocks: %s", strerror(-r));
+	return r;
 }
 
 /* Guest RAM, where the agent gave it. Without it, or where it cannot be used, everything streams. */
@@ -150,35 +153,6 @@ static int use_ram(struct ygr_session *session, struct ygr_error *error)
 	if (!config->region_count)
 		return 0;
 	return ygr_ram_new(YGR_SESSION_RAM_FD, config->regions, config->region_count, &session->ram, error);
-}
-
-static int64_t clock_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
-/*
- * How far the guest's clocks are from the node's: as the agent measured, else from the moment when the guest
- * said its own, else the application keeps the node's.
- */
-static void clock_offsets(const struct ygr_session_config *config, struct ygr_confine_options *options)
-{
-	const json_t *measured = json_object_get(config->json, "clockOffset");
-	const json_t *received =
-	    json_object_get(json_object_get(config->json, "welcome"), "receivedMonotonic");
-	int64_t monotonic = clock_ns(CLOCK_MONOTONIC), boottime = clock_ns(CLOCK_BOOTTIME);
-	int64_t ago = json_is_integer(received) ? monotonic - json_integer_value(received) : 0;
-
-	if (measured) {
-		options->monotonic_offset_ns = json_integer_value(json_object_get(measured, "monotonic"));
-		options->boottime_offset_ns = json_integer_value(json_object_get(measured, "boottime"));
-	} else if (config->guest.has_clock) {
-		options->monotonic_offset_ns = config->guest.monotonic_ns - (monotonic - ago);
-		options->boottime_offset_ns = config->guest.boottime_ns - (boottime - ago);
-	}
 }
 
 static int confine(struct ygr_session *session, int local_fd, struct ygr_error *error)
@@ -200,12 +174,13 @@ static int confine(struct ygr_session *session, int local_fd, struct ygr_error *
 	    .memory = config->memory,
 	    .cpu_milli = config->cpu_milli,
 	    .pids = config->pids,
+	    .monotonic_offset_ns = session->clock.monotonic,
+	    .boottime_offset_ns = session->clock.boottime,
 	    .hostname = config->guest.hostname,
 	    .traced = config->delivery == YGR_DELIVERY_SHARED,
 	};
 	int r;
 
-	clock_offsets(config, &options);
 	r = ygr_confine_start(&options, &session->confined, error);
 	if (r == 0 && options.traced)
 		ygr_sharing_prepare(session);

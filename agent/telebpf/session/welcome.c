@@ -65,21 +65,8 @@ static uint32_t version_code(const json_t *json, const char *release)
 	return major << 16 | minor << 8 | (patch > UINT8_MAX ? UINT8_MAX : patch);
 }
 
-static bool clock_at(const json_t *clock, const char *key, int64_t *ret)
-{
-	const json_t *value = json_object_get(clock, key);
-
-	/* Up to 100 years, so that no sum with an offset overflows. */
-	if (!json_is_integer(value) || json_integer_value(value) < 0 ||
-	    json_integer_value(value) > 100ll * 366 * 86400 * 1000000000)
-		return false;
-	*ret = json_integer_value(value);
-	return true;
-}
-
 void ygr_welcome_read(struct ygr_welcome *welcome, const json_t *json)
 {
-	const json_t *clock = json_object_get(json, "clock");
 	struct ygr_local_welcome *local = &welcome->local;
 
 	*welcome = (struct ygr_welcome){.possible_cpus = possible_cpus(json)};
@@ -92,6 +79,4 @@ void ygr_welcome_read(struct ygr_welcome *welcome, const json_t *json)
 	copy_name(local->uname.domainname, json, "domainname", "(none)");
 	local->version = version_code(json, local->uname.release);
 	memcpy(welcome->hostname, local->uname.nodename, sizeof(welcome->hostname));
-	welcome->has_clock = clock_at(clock, "monotonic", &welcome->monotonic_ns) &&
-			     clock_at(clock, "boottime", &welcome->boottime_ns);
 }

@@ -16,8 +16,6 @@ struct ygr_welcome {
 	uint32_t possible_cpus; /* at least 1 */
 	struct ygr_local_welcome local;
 	char hostname[65];
-	bool has_clock;
-	int64_t monotonic_ns, boottime_ns; /* the guest's clocks when it said so */
 };
 
 /* Never fails: what is missing or malformed gets a value that an application can live with. */
