@@ -209,6 +209,7 @@ static int open_file(struct ygr_guest_session *session, const struct ygr_frame *
 		return -ENOMEM;
 	if (value >= 0) {
 		struct ygr_object object = {.kind = YGR_OBJECT_FILE};
+		ygr_guest_names_opened(&session->names, path);
 		value = ygr_guest_handles_add(&session->handles, value, &object, 0, &handle);
 	}
 	return ygr_guest_session_status(session, YGR_MSG_FILE_DATA, frame->id,

@@ -1,13 +1,16 @@
 /*
- * Names behind numbers; see names.h. Tracepoint ids are in tracefs, one small file each: about two thousand
- * are read once, when a session first attaches to one. A tracepoint that appears later (module, kprobe
- * event) is not in the table, so a miss reads it again.
+ * Names behind numbers; see names.h. Tracepoint ids are in tracefs, one small file each, about two thousand. Who
+ * attaches to one has just read its id by name, through this session; so the names that were opened are kept and
+ * tried first. Only an id that came otherwise makes us read all, once. A tracepoint that appears later (module,
+ * kprobe event) is not in that table, so a miss reads it again. Ids are given anew when tracepoints go: before a name
+ * counts, its id is read again.
  */
 #include "guest-image/guest/names.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/bpf.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +21,7 @@
 #include "lib/base/cleanup.h"
 
 #define TRACEFS_EVENTS "/sys/kernel/tracing/events"
+#define DEBUGFS_EVENTS "/sys/kernel/debug/tracing/events" /* the same */
 #define PMU_DEVICES    "/sys/bus/event_source/devices"
 
 static void closedirp(DIR **dir)
@@ -28,7 +32,7 @@ static void closedirp(DIR **dir)
 
 void ygr_guest_names_init(struct ygr_guest_names *names, const struct ygr_guest_handles *handles)
 {
-	*names = (struct ygr_guest_names){.handles = handles};
+	*names = (struct ygr_guest_names){.handles = handles, .events = TRACEFS_EVENTS};
 }
 
 static void forget_tracepoints(struct ygr_guest_names *names)
@@ -43,6 +47,8 @@ static void forget_tracepoints(struct ygr_guest_names *names)
 void ygr_guest_names_deinit(struct ygr_guest_names *names)
 {
 	forget_tracepoints(names);
+	for (unsigned i = 0; i < YGR_GUEST_TRACEPOINTS_SEEN; i++)
+		free(names->seen[i]);
 	ygr_guest_btf_deinit(&names->vmlinux);
 }
 
@@ -116,7 +122,7 @@ static void read_tracepoints(struct ygr_guest_names *names)
 {
 	forget_tracepoints(names);
 	names->tracepoints_read = true;
-	_cleanup_(closedirp) DIR *dir = opendir(TRACEFS_EVENTS);
+	_cleanup_(closedirp) DIR *dir = opendir(names->events);
 	if (!dir)
 		return;
 	for (struct dirent *entry; (entry = readdir(dir));)
@@ -126,24 +132,78 @@ static void read_tracepoints(struct ygr_guest_names *names)
 		qsort(names->tracepoints, names->tracepoint_count, sizeof(*names->tracepoints), by_id);
 }
 
+/* Is ID that of the tracepoint NAME now? */
+static bool has_id(const struct ygr_guest_names *names, const char *name, uint64_t id)
+{
+	char path[PATH_MAX];
+	uint64_t now;
+
+	snprintf(path, sizeof(path), "%s/%s/id", names->events, name);
+	return read_number(AT_FDCWD, path, &now) == 0 && now == id;
+}
+
+static const char *find_seen(const struct ygr_guest_names *names, uint64_t id)
+{
+	/* The newest first. */
+	for (unsigned i = 1; i <= YGR_GUEST_TRACEPOINTS_SEEN; i++) {
+		const char *name = names->seen[(names->next_seen + YGR_GUEST_TRACEPOINTS_SEEN - i) %
+					       YGR_GUEST_TRACEPOINTS_SEEN];
+		if (name && has_id(names, name, id))
+			return name;
+	}
+	return NULL;
+}
+
 static const char *find_tracepoint(const struct ygr_guest_names *names, uint64_t id)
 {
 	if (names->tracepoint_count == 0)
 		return NULL;
 	struct ygr_guest_tracepoint key = {.id = id}, *found;
 	found = bsearch(&key, names->tracepoints, names->tracepoint_count, sizeof(key), by_id);
-	return found ? found->name : NULL;
+	return found && has_id(names, found->name, id) ? found->name : NULL;
 }
 
 static const char *tracepoint(void *user, uint64_t id)
 {
 	struct ygr_guest_names *names = user;
-	const char *name = names->tracepoints_read ? find_tracepoint(names, id) : NULL;
+	const char *name = find_seen(names, id);
+	if (!name && names->tracepoints_read)
+		name = find_tracepoint(names, id);
 	if (!name) {
 		read_tracepoints(names);
 		name = find_tracepoint(names, id);
 	}
 	return name;
+}
+
+/* "CATEGORY/NAME" of PATH below DIRECTORY with "/id" behind it: its length, else 0. */
+static size_t id_of(const char *path, const char *directory, const char **ret_name)
+{
+	size_t length = strlen(directory);
+	const char *end = strrchr(path, '/');
+
+	if (strncmp(path, directory, length) != 0 || path[length] != '/' || strcmp(end, "/id") != 0)
+		return 0;
+	const char *slash = strchr(path + length + 1, '/');
+	if (!slash || slash >= end || memchr(slash + 1, '/', (size_t)(end - slash - 1)))
+		return 0;
+	*ret_name = path + length + 1;
+	return (size_t)(end - *ret_name);
+}
+
+void ygr_guest_names_opened(struct ygr_guest_names *names, const char *path)
+{
+	const char *name;
+	size_t length = id_of(path, names->events, &name);
+
+	if (!length)
+		length = id_of(path, DEBUGFS_EVENTS, &name);
+	char *copy = length ? strndup(name, length) : NULL;
+	if (!copy)
+		return; /* it will take longer */
+	free(names->seen[names->next_seen]);
+	names->seen[names->next_seen] = copy;
+	names->next_seen = (names->next_seen + 1) % YGR_GUEST_TRACEPOINTS_SEEN;
 }
 
 /* A module's BTF by its descriptor: only the kernel hands these out, by id. */
