@@ -96,7 +96,7 @@ class Events(case.Case):
         running = agent.wait_running(guest.name, len(apps))
         self.assertLessEqual({app["delivery"] for app in running.values()}, set(effective or [delivery]))
         with agent.events() as events:
-            # An application that runs is not attached yet; what happens before that is not its to tell.
+            # One that is Running may still be attaching; what happens before it has is not its to tell.
             for app in case.SIGNS:
                 case.seen(events, guest, app)
             inside = Inside(guest)

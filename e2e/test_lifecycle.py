@@ -16,8 +16,7 @@ class Lifecycle(watched.Watched):
     @classmethod
     def setUpClass(cls):
         cls.one, cls.apps = cls.shared_guest(ONE), APPS
-        # Control groups of sessions that were killed stay until the next start under their name: not asked for here.
-        cls.agent_ = cls.shared_agent(manifests={"m.yaml": case.monitor("base", APPS)})
+        cls.agent_ = cls.shared_agent(ONE, TWO, manifests={"m.yaml": case.monitor("base", APPS)})
 
     def phase(self, name, phase):
         self.agent_.wait_for(lambda: ((self.agent_.vm(name) or {}).get("status") or {}).get("phase") == phase,

@@ -132,9 +132,9 @@ class Trust(case.Case):
         self.assertIn("kprobe", found["message"])
         self.assertEqual(found["reason"], "ForbiddenByOwner")
         agent.wait_for(lambda: agent.apps(NAME)["exec"]["state"] == "Running", "execsnoop")
+        self.assertGreater(self.loaded(), 0)  # Running is said no earlier; and what the others look for can be found
         with agent.events("app=exec") as events:
             case.seen(events, self.guest_)
-        self.assertGreater(self.loaded(), 0)  # what the others look for can be found
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ static void on_exit_process(uv_process_t *process, int64_t status, int signal_nu
 	a->reaped = true;
 	a->process_open = false;
 	uv_close((uv_handle_t *)process, ygr_application_handle_closed);
+	ygr_application_leave_group(a, signal_number != 0);
 	if (a->exit_status < 0) {
 		char text[128];
 		if (a->killed)
@@ -129,11 +130,8 @@ static int launch(struct ygr_application *a, struct ygr_dial *dial)
 	if (r < 0)
 		return r;
 
-	_cleanup_free_ char *cgroup = cgroup_of(a);
-	char *line =
-	    cgroup ? ygr_session_line(a->telebpf, &a->options, &a->vm, a->executable, a->delivery_wanted,
-				      a->uid, cgroup, a->id, &a->grant, dial->welcome)
-		   : NULL;
+	char *line = ygr_session_line(a->telebpf, &a->options, &a->vm, a->executable, a->delivery_wanted,
+				      a->uid, a->cgroup, a->id, &a->grant, dial->welcome);
 	if (!line)
 		return -ENOMEM;
 	r = tell(a, line);
@@ -152,6 +150,8 @@ static void launch_failed(struct ygr_application *a, const char *reason, const c
 		uv_process_kill(&a->process, SIGKILL);
 	else
 		a->reaped = true;
+	if (!a->process_open)
+		ygr_application_leave_group(a, false);
 	ygr_application_close_stream(&a->streams[YGR_APPLICATION_OUT]);
 	ygr_application_close_stream(&a->streams[YGR_APPLICATION_ERR]);
 	ygr_application_close_control(a);
@@ -165,27 +165,43 @@ static int prepare(struct ygr_dial *dial)
 				      &dial->error);
 }
 
-static void on_dialled(struct ygr_dial *dial)
+static void launch_now(struct ygr_application *a, struct ygr_dial *dial)
 {
-	struct ygr_application *a = dial->user;
-	a->dial = NULL;
+	char text[256];
+	int r = launch(a, dial);
+
+	if (r == 0)
+		return;
+	snprintf(text, sizeof(text), "cannot start %s: %s", a->telebpf->session_program, strerror(-r));
+	launch_failed(a, "LaunchFailed", text);
+}
+
+void ygr_application_dialled(struct ygr_application *a, struct ygr_dial *dial)
+{
+	if (!a->cgroup)
+		a->cgroup = cgroup_of(a);
 	if (a->closed) {
 		/* nobody waits for it */
 	} else if (dial->fd < 0) {
 		launch_failed(a, ygr_dial_reason(dial->error.code), dial->error.message);
 	} else if (a->stopping) {
 		launch_failed(a, "Stopped", "stopped before it ran");
+	} else if (!a->cgroup) {
+		launch_failed(a, "OutOfMemory", "out of memory");
+	} else if (ygr_application_take_group(a, dial)) {
+		launch_now(a, dial);
 	} else {
-		int r = launch(a, dial);
-		if (r < 0) {
-			char text[256];
-			snprintf(text, sizeof(text), "cannot start %s: %s", a->telebpf->session_program,
-				 strerror(-r));
-			launch_failed(a, "LaunchFailed", text);
-		}
+		return; /* it comes back */
 	}
 	ygr_dial_free(dial);
 	ygr_application_unref(a);
+}
+
+static void on_dialled(struct ygr_dial *dial)
+{
+	struct ygr_application *a = dial->user;
+	a->dial = NULL;
+	ygr_application_dialled(a, dial);
 }
 
 int ygr_application_dial(struct ygr_application *a)

@@ -174,6 +174,13 @@ static void on_started(struct ygr_application *a, const json_t *report)
 {
 	copy_word(a->delivery, sizeof(a->delivery), report, "delivery");
 	copy_word(a->mechanism, sizeof(a->mechanism), report, "mechanism");
+	ygr_application_changed(a);
+}
+
+static void on_running(struct ygr_application *a)
+{
+	if (a->state != YGR_APPLICATION_STARTING)
+		return;
 	a->state = YGR_APPLICATION_RUNNING;
 	ygr_application_changed(a);
 }
@@ -194,6 +201,8 @@ static void on_report(struct ygr_application *a, const json_t *report)
 	const char *event = word(report, "event");
 	if (strcmp(event, "started") == 0) {
 		on_started(a, report);
+	} else if (strcmp(event, "running") == 0) {
+		on_running(a);
 	} else if (strcmp(event, "counters") == 0) {
 		on_counters(a, report);
 	} else if (strcmp(event, "error") == 0) {

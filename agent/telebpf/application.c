@@ -29,6 +29,7 @@ void ygr_application_unref(struct ygr_application *a)
 	free(a->args);
 	free(a->ram);
 	free(a->executable);
+	free(a->cgroup);
 	free(a->delivery_wanted);
 	free((char *)a->vm.uuid);
 	free((char *)a->vm.namespace_);
@@ -69,7 +70,7 @@ void ygr_application_handle_closed(uv_handle_t *handle)
 
 void ygr_application_end_if_over(struct ygr_application *a)
 {
-	if (a->state == YGR_APPLICATION_ENDED || a->dial || !a->reaped || a->control_open ||
+	if (a->state == YGR_APPLICATION_ENDED || a->dial || !a->reaped || a->clearing || a->control_open ||
 	    a->streams[YGR_APPLICATION_OUT].open || a->streams[YGR_APPLICATION_ERR].open)
 		return;
 	a->state = YGR_APPLICATION_ENDED;

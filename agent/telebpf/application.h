@@ -32,7 +32,12 @@ struct ygr_application {
 	uid_t uid;
 	bool holds_uid;
 
-	struct ygr_dial *dial;
+	char *cgroup; /* NULL: not launched yet */
+	bool clearing;
+	uv_work_t clear;
+	struct ygr_application *next; /* of telebpf->groups or telebpf->waiting */
+
+	struct ygr_dial *dial, *held; /* under way; done, and kept until the control group is free */
 	struct ygr_session_grant grant;
 	uv_process_t process;
 	bool process_open, reaped;
@@ -66,8 +71,16 @@ void ygr_application_end_if_over(struct ygr_application *a);
 
 /* application-launch.c: dials; what follows comes back to the loop. -ENOMEM. */
 int ygr_application_dial(struct ygr_application *a);
+/* What follows a dial: a launch, or its failure. Takes DIAL, and the reference that was held for it. */
+void ygr_application_dialled(struct ygr_application *a, struct ygr_dial *dial);
 /* {"do": WHAT, "signal": SIGNAL_NUMBER} */
 int ygr_application_tell(struct ygr_application *a, const char *what, int signal_number);
+
+/* application-group.c */
+/* True when the control group's name is A's from now on; else A waits for it, and DIAL comes back when it is free. */
+bool ygr_application_take_group(struct ygr_application *a, struct ygr_dial *dial);
+/* The session has ended. One that was KILLED has left the group behind: that is cleared away before anything else. */
+void ygr_application_leave_group(struct ygr_application *a, bool killed);
 
 /* application-listen.c */
 void ygr_application_init_lines(struct ygr_application *a);

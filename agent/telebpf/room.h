@@ -16,6 +16,8 @@ struct ygr_telebpf {
 	struct ygr_uid *uids;
 	bool allow_shared;
 	uint32_t ping_ms;
+	/* Those that have a control group, and those that wait for one of the same name: application-group.c. */
+	struct ygr_application *groups, *waiting;
 	unsigned references; /* owner, and everything whose closing may outlast ygr_telebpf_free() */
 };
 

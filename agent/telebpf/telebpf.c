@@ -50,10 +50,7 @@ int ygr_telebpf_new(const struct ygr_telebpf_options *options, struct ygr_telebp
  */
 static void remove_groups(void)
 {
-	static const struct ygr_cgroup_limits none;
-	struct ygr_cgroup *last = NULL;
-	if (ygr_cgroup_new("yagura/agent", &none, &last, NULL) == 0)
-		ygr_cgroup_free(last);
+	ygr_cgroup_clear("yagura/agent");
 }
 
 struct ygr_telebpf *ygr_telebpf_ref(struct ygr_telebpf *telebpf)

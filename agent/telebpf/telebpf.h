@@ -119,7 +119,11 @@ struct ygr_application_options {
 	uint32_t ram_count;
 };
 
-enum ygr_application_state { YGR_APPLICATION_STARTING, YGR_APPLICATION_RUNNING, YGR_APPLICATION_ENDED };
+enum ygr_application_state {
+	YGR_APPLICATION_STARTING,
+	YGR_APPLICATION_RUNNING, /* a program of its is attached, or it wants none: session.md */
+	YGR_APPLICATION_ENDED
+};
 
 struct ygr_application_handlers {
 	/* State or counters changed. After ENDED (exactly once, last) close it. */
@@ -159,7 +163,7 @@ const char *ygr_application_reason(const struct ygr_application *application);
 const char *ygr_application_message(const struct ygr_application *application);
 /* After ENDED: exit code (0 to 255), or 128 + signal; -1 when it never ran. */
 int ygr_application_exit_status(const struct ygr_application *application);
-/* In effect: "Copied", "Stream", "Shared", or NULL before it runs. */
+/* In effect: "Copied", "Stream", "Shared", or NULL before its executable does. */
 const char *ygr_application_delivery(const struct ygr_application *application);
 /* "Rewrite" or "Dispatch", or NULL. */
 const char *ygr_application_mechanism(const struct ygr_application *application);

@@ -117,7 +117,7 @@ _marks = itertools.count(1)
 
 def seen(events, guest, app="exec", timeout=90.0, wanted=lambda event: True):
     """Makes events of APP in GUEST until one that WANTED takes arrives in EVENTS, which is returned: an application
-    that runs is not attached yet, and what happened before that is not its to tell."""
+    that is Running may still be attaching, and what happened before it has is not its to tell."""
     end = time.monotonic() + timeout
     while True:
         mark = f"sign-{next(_marks)}-"

@@ -367,6 +367,14 @@ struct ygr_cgroup *ygr_cgroup_free(struct ygr_cgroup *cgroup)
 	return NULL;
 }
 
+void ygr_cgroup_clear(const char *name)
+{
+	struct ygr_cgroup *cgroup;
+
+	if (ygr_cgroup_new(name, &(struct ygr_cgroup_limits){0}, &cgroup, NULL) == 0)
+		ygr_cgroup_free(cgroup);
+}
+
 int ygr_cgroup_join(const struct ygr_cgroup *cgroup)
 {
 	for (unsigned i = 0; i < cgroup->count; i++)

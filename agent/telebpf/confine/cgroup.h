@@ -37,6 +37,9 @@ int ygr_cgroup_new(const char *name, const struct ygr_cgroup_limits *limits, str
  */
 struct ygr_cgroup *ygr_cgroup_free(struct ygr_cgroup *cgroup);
 
+/* Kills and removes what a maker that was killed left under NAME, if anything; takes as long as processes need to die. */
+void ygr_cgroup_clear(const char *name);
+
 /* Puts the calling process (single-threaded, a fork of the maker) into the group: 0 or -errno. */
 int ygr_cgroup_join(const struct ygr_cgroup *cgroup);
 /* SIGKILL to all members, forks in flight included: 0 or -errno. */

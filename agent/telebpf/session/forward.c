@@ -31,6 +31,7 @@ struct forward {
 	uint32_t length;   /* FILE_READ */
 	bool opens;        /* FILE_OPEN */
 	bool makes;        /* its answer may bring a new handle */
+	bool attaches;     /* when it succeeds a program runs in the guest */
 	uint64_t sample_type;
 	uint64_t started;
 };
@@ -173,6 +174,7 @@ static void call_replied(struct ygr_session *session, struct forward *forward, c
 	} else if (r < 0) {
 		ygr_session_fail(session, "GuestMisbehaved", "a reply of the guest does not fit its call");
 	} else {
+		session->attached |= forward->attaches && reply.result >= 0;
 		trace(session, forward, reply.handle ? (int64_t)reply.handle : reply.result);
 		ygr_local_answer(forward->local, YGR_MSG_REPLY, forward->id, frame->payload, frame->length,
 				 -1);
@@ -269,10 +271,24 @@ static int send_on(struct ygr_local *local, const struct ygr_frame *frame, const
 static void count(struct ygr_session *session, const struct ygr_call *call)
 {
 	session->counters.calls++;
+	ygr_progress_asked(session);
 	if (call->kind == YGR_CALL_BPF && call->cmd < sizeof(session->calls) / sizeof(*session->calls))
 		session->calls[call->cmd]++;
 	else
 		session->other_calls++;
+}
+
+static bool attaches(const struct ygr_call_plan *plan)
+{
+	struct ygr_ioctl_args args;
+
+	if (plan->call.kind == YGR_CALL_BPF)
+		return plan->call.cmd == BPF_LINK_CREATE || plan->call.cmd == BPF_PROG_ATTACH ||
+		       plan->call.cmd == BPF_RAW_TRACEPOINT_OPEN;
+	if (plan->call.kind != YGR_CALL_IOCTL || plan->call.attr_size < sizeof(args))
+		return false;
+	memcpy(&args, plan->attr, sizeof(args));
+	return args.request == PERF_EVENT_IOC_SET_BPF;
 }
 
 /* What has to be known when the reply comes. */
@@ -283,6 +299,7 @@ static struct forward note_call(const struct ygr_call_plan *plan)
 	    .cmd = plan->call.cmd,
 	    .reply_type = YGR_MSG_REPLY,
 	    .makes = ygr_call_returns_fd(&plan->call),
+	    .attaches = attaches(plan),
 	};
 	const size_t at = sizeof(struct ygr_perf_args) + offsetof(struct perf_event_attr, sample_type);
 

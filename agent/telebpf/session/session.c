@@ -124,6 +124,7 @@ static void fuse_ready(void *user, uint32_t events)
 	struct ygr_session *session = user;
 
 	(void)events;
+	ygr_progress_asked(session);
 	if (ygr_guestfs_dispatch(session->guestfs) < 0)
 		ygr_loop_remove(&session->loop, &session->fuse);
 	ygr_session_channel_changed(session);
@@ -288,6 +289,7 @@ static void report_started(struct ygr_session *session)
 	enum ygr_delivery delivery = session->config.delivery;
 
 	session->started = true;
+	ygr_progress_asked(session);
 	if (!session->ram)
 		delivery = YGR_DELIVERY_STREAM;
 	ygr_report_object(&session->report,
@@ -332,6 +334,7 @@ static void tick(struct ygr_session *session, uint64_t now)
 {
 	if (session->running && !session->started && (session->greeted || now >= session->greet_until))
 		report_started(session);
+	ygr_progress_tick(session, now, ygr_guestfs_waiting(session->guestfs) != NULL);
 	if (session->counters_at && now >= session->counters_at)
 		report_counters(session);
 	else if (!session->counters_at &&
@@ -358,10 +361,15 @@ static void serve_rings(struct ygr_session *session)
 /* Nanoseconds until the next thing to do; -1: until something happens. */
 static int64_t timeout(const struct ygr_session *session)
 {
-	const uint64_t moments[] = {session->pressure_at, session->arm_at,
-				    session->counters_at, session->kill_at,
-				    session->hold_until,  session->hold_at,
-				    session->start_until, session->started ? 0 : session->greet_until};
+	const uint64_t moments[] = {session->pressure_at,
+				    session->arm_at,
+				    session->counters_at,
+				    session->kill_at,
+				    session->hold_until,
+				    session->hold_at,
+				    session->start_until,
+				    session->started ? 0 : session->greet_until,
+				    session->started ? session->quiet_at : 0};
 	uint64_t now = ygr_session_now(), next = UINT64_MAX;
 
 	if (session->again)

@@ -71,6 +71,8 @@ struct ygr_session {
 	bool mounted;       /* the guest's files are (fuse is watched), or cannot be any more */
 	bool running;       /* the confinement says that the application runs */
 	bool started;       /* reported */
+	bool attached;      /* a program of its has been attached in the guest */
+	bool working;       /* "running" was reported */
 	bool killed;
 	bool done;  /* leave the loop */
 	bool again; /* a process has frames that wait for their turn */
@@ -95,6 +97,7 @@ struct ygr_session {
 	uint64_t hold_at;     /* it was let go for a moment: hold it again then */
 	uint64_t greet_until; /* report the start without a shim's hello */
 	uint64_t start_until; /* for the application to run */
+	uint64_t quiet_at;    /* nothing asked of the guest until then: it has all it wants */
 
 	struct ygr_counters counters, reported;
 	uint32_t refusals;
@@ -132,6 +135,12 @@ int ygr_forward_read(struct ygr_local *local, const struct ygr_frame *frame);
 int ygr_forward_open(struct ygr_local *local, const struct ygr_frame *frame);
 void ygr_forward_refused(struct ygr_session *session, const char *message);
 void ygr_forward_refused_here(struct ygr_session *session, const char *message); /* by the catalogue entry */
+
+/* progress.c */
+/* The application has asked the guest for something. */
+void ygr_progress_asked(struct ygr_session *session);
+/* Tells the agent that it runs, if it does; OWED: the guest has yet to answer for a file. */
+void ygr_progress_tick(struct ygr_session *session, uint64_t now, bool owed);
 
 /* mapping.c */
 int ygr_mapping_map(struct ygr_local *local, const struct ygr_frame *frame);

@@ -117,12 +117,12 @@ static void world_init(struct world *world, const char *session)
 	assert_int_equal(ygr_bus_subscribe(world->bus, &(struct ygr_event_filter){0}, 1 << 20, 0, NULL, NULL,
 					   &world->sink),
 			 0);
-	snprintf(
-	    script, sizeof(script),
-	    "#!/bin/sh\nsay() { printf '%%s\\n' \"$*\" >&3; }\nread -r line <&3\n"
-	    "say "
-	    "'{\"event\":\"started\",\"pid\":1,\"mechanism\":\"Rewrite\",\"delivery\":\"Stream\"}'\n%s\n",
-	    session);
+	snprintf(script, sizeof(script),
+		 "#!/bin/sh\nsay() { printf '%%s\\n' \"$*\" >&3; }\nread -r line <&3\n"
+		 "say "
+		 "'{\"event\":\"started\",\"pid\":1,\"mechanism\":\"Rewrite\",\"delivery\":\"Stream\"}'\n"
+		 "say '{\"event\":\"running\",\"attached\":true}'\n%s\n",
+		 session);
 	snprintf(program, sizeof(program), "%s", fixture_path(&world->keys, "session"));
 	write_file(program, script, 0700);
 	options.session_program = program;
@@ -149,7 +149,7 @@ static int start(struct world *world, const struct ygr_application_options *chan
 	options.monitor = "default/base";
 	options.namespace_ = "default";
 	options.monitor_name = "base";
-	options.app = "tool";
+	options.app = changes->app ? changes->app : "tool";
 	if (!options.program)
 		options.program = "tool";
 	if (!options.args)
@@ -401,6 +401,104 @@ static void test_closed(void **state)
 	finish(&world);
 }
 
+/* A session that only has its executable started is no success yet. */
+static void test_attaches(void **state)
+{
+	struct world world;
+
+	(void)state;
+	world_init(&world, "");
+	/* The script of world_init() says both; this one says the second when it is told. */
+	write_file(
+	    fixture_path(&world.keys, "session"),
+	    "#!/bin/sh\nread -r line <&3\n"
+	    "echo '{\"event\":\"started\",\"mechanism\":\"Rewrite\",\"delivery\":\"Copied\"}' >&3\n"
+	    "read -r order <&3\necho '{\"event\":\"running\",\"attached\":true}' >&3\nexec sleep 60\n",
+	    0700);
+	begin_in(&world, &(struct ygr_application_options){0});
+	while (!ygr_application_delivery(world.application))
+		uv_run(&world.loop, UV_RUN_ONCE);
+	run_for(&world, 100);
+	assert_int_equal(ygr_application_state(world.application), YGR_APPLICATION_STARTING);
+	assert_int_equal(world.running, 0);
+	assert_int_equal(ygr_application_signal(world.application, SIGUSR1), 0);
+	wait_for(&world, &world.running);
+	finish(&world);
+}
+
+/* Where a session would make the group of APP: below the mount that has the groups of version 2. */
+static void group_path(const char *app, char out[128])
+{
+	const char *root =
+	    access("/sys/fs/cgroup/cgroup.procs", F_OK) == 0 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/unified";
+
+	snprintf(out, 128, "%s/yagura/default_base_web_%s", root, app);
+	if (geteuid() != 0 || access(root, W_OK) < 0)
+		skip();
+}
+
+/* A session that is killed cannot remove its group: it is gone when the end is told. */
+static void test_group(void **state)
+{
+	struct world world;
+	char app[32], path[128], script[512];
+
+	(void)state;
+	snprintf(app, sizeof(app), "t%d", (int)getpid());
+	group_path(app, path);
+	snprintf(script, sizeof(script), "mkdir -p %s; sleep 60 & echo $! >%s/cgroup.procs; kill -9 $$",
+		 path, path);
+	begin_with(&world, script, &(struct ygr_application_options){.app = app});
+	wait_for(&world, &world.ended);
+	assert_string_equal(ygr_application_reason(world.application), "SessionDied");
+	assert_int_equal(access(path, F_OK), -1);
+	finish(&world);
+}
+
+static bool is_running(const struct ygr_application *application)
+{
+	return ygr_application_state(application) == YGR_APPLICATION_RUNNING;
+}
+
+/*
+ * Two of one name, of which the first is closed, and so killed, when one runs: the second waits until the first's
+ * group is gone, and what it has made itself stays.
+ */
+static void test_group_is_handed_over(void **state)
+{
+	struct ygr_error error = YGR_ERROR_INIT;
+	int64_t deadline = ygr_deadline_in(DEADLINE_MS);
+	struct ygr_application *first;
+	struct world world;
+	char app[32], path[128], script[512];
+
+	(void)state;
+	snprintf(app, sizeof(app), "h%d", (int)getpid());
+	group_path(app, path);
+	snprintf(
+	    script, sizeof(script),
+	    "mkdir -p %s || exit 9\nread -r order <&3\nrmdir %s && say '{\"event\":\"exited\",\"code\":5}'",
+	    path, path);
+	const struct ygr_application_options options = {.app = app};
+	world_init(&world, script);
+	assert_int_equal(start(&world, &options, &error), 0);
+	first = world.application;
+	begin_in(&world, &options);
+	while (!is_running(first) && !is_running(world.application) && ygr_deadline_left(deadline))
+		uv_run(&world.loop, UV_RUN_ONCE);
+	ygr_application_close(first);
+	while (!is_running(world.application) && ygr_deadline_left(deadline))
+		uv_run(&world.loop, UV_RUN_ONCE);
+	run_for(&world, 300);
+	assert_true(is_running(world.application));
+	assert_int_equal(access(path, F_OK), 0);
+	ygr_application_stop(world.application);
+	wait_for(&world, &world.ended);
+	assert_null(ygr_application_reason(world.application));
+	assert_int_equal(ygr_application_exit_status(world.application), 5);
+	finish(&world);
+}
+
 static void test_never_runs(void **state)
 {
 	static const enum guest_act stranger[] = {GUEST_OTHER_ROOT};
@@ -444,11 +542,19 @@ static void test_never_runs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_ends_well),   cmocka_unit_test(test_dies),
-	    cmocka_unit_test(test_garbage),     cmocka_unit_test(test_stop),
-	    cmocka_unit_test(test_deaf),        cmocka_unit_test(test_flood),
-	    cmocka_unit_test(test_slow_reader), cmocka_unit_test(test_held_pipes),
-	    cmocka_unit_test(test_closed),      cmocka_unit_test(test_never_runs),
+	    cmocka_unit_test(test_ends_well),
+	    cmocka_unit_test(test_dies),
+	    cmocka_unit_test(test_garbage),
+	    cmocka_unit_test(test_stop),
+	    cmocka_unit_test(test_deaf),
+	    cmocka_unit_test(test_flood),
+	    cmocka_unit_test(test_slow_reader),
+	    cmocka_unit_test(test_held_pipes),
+	    cmocka_unit_test(test_closed),
+	    cmocka_unit_test(test_never_runs),
+	    cmocka_unit_test(test_attaches),
+	    cmocka_unit_test(test_group),
+	    cmocka_unit_test(test_group_is_handed_over),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -194,6 +194,22 @@ static void begin_sleep(struct world *world, struct run *run)
 	json_object_set_new(config, "argv", json_pack("[s, s]", "sleep", "600"));
 	session_run(run, fd, -1, config);
 	session_wait(run, "started");
+	assert_null(session_event(run, "running"));
+}
+
+/* One that attaches nothing runs when it has been quiet for a while. */
+static void test_quiet(void **state)
+{
+	struct world world;
+	struct run run;
+
+	(void)state;
+	begin_sleep(&world, &run);
+	session_wait(&run, "running");
+	assert_false(json_is_true(json_object_get(session_event(&run, "running"), "attached")));
+	session_stop_guest(&world);
+	session_finish(&run);
+	end(&world, &run);
 }
 
 static void test_lost(void **state)
@@ -255,6 +271,7 @@ int main(void)
 	    cmocka_unit_test(test_owner_refuses),
 	    cmocka_unit_test(test_refused_session),
 	    cmocka_unit_test(test_executable_changed),
+	    cmocka_unit_test(test_quiet),
 	    cmocka_unit_test(test_lost),
 	    cmocka_unit_test(test_stop),
 	    cmocka_unit_test(test_agent_gone),
