@@ -163,7 +163,7 @@ static bool asked(const struct guarded *guarded, enum ygr_policy_host_kind kind)
 static void prepare_nets(struct guarded *guarded)
 {
 	struct ygr_enforce_kernel *kernel = guarded->enforce->kernel;
-	uint32_t kept[YGR_VM_NICS_MAX];
+	uint32_t kept[YGR_VM_NICS_MAX] = {0};
 	size_t kept_count = 0;
 	bool wanted = asked(guarded, YGR_HOST_BLOCK) || asked(guarded, YGR_HOST_LIMIT);
 

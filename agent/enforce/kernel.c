@@ -20,7 +20,8 @@
 
 #define BPFFS "/sys/fs/bpf"
 
-static int print_nothing(enum libbpf_print_level level, const char *format, va_list args)
+static __attribute__((format(printf, 2, 0))) int print_quietly(enum libbpf_print_level level,
+							       const char *format, va_list args)
 {
 	char text[512];
 
@@ -123,7 +124,7 @@ int ygr_enforce_kernel_open(const char *pin_directory, struct ygr_enforce_kernel
 		free(kernel);
 		return ygr_error_set(error, ENOMEM, "out of memory");
 	}
-	libbpf_set_print(print_nothing);
+	libbpf_set_print(print_quietly);
 	kernel->vms = kernel->counts = -1;
 	int r = make_directory(pin_directory, &why);
 	if (r < 0) {

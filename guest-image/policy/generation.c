@@ -229,7 +229,7 @@ static int make_rulings(struct ygr_loader *loader, struct ygr_generation *genera
 		int r = find_missing(ruling->bundle, names, &missing[i]);
 		if (r == 0)
 			r = ygr_policy_image_new(ruling->bundle->code, &access, &image);
-		if (r < 0)
+		if (r < 0 || !image)
 			return r == -ENOMEM ? no_memory(error)
 					    : ygr_error_set(error, -r, "policy %s: %s", ruling->bundle->name,
 							    strerror(-r));

@@ -107,7 +107,9 @@ static int load_object(struct ygr_loader *loader,
 			goto failed;
 	}
 	bpf_object__for_each_program(program, object)
-	    bpf_program__set_autoload(program, wanted(loader, bpf_program__name(program), operations));
+	{
+		bpf_program__set_autoload(program, wanted(loader, bpf_program__name(program), operations));
+	}
 	if (bpf_object__load(object) < 0)
 		goto failed;
 	*ret_object = object;

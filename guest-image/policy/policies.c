@@ -44,7 +44,7 @@ static size_t gather(const struct ygr_policies *policies, struct ygr_bundle *rep
 		if (!bundle->removed)
 			bundles[count++] = bundle;
 	}
-	if (!placed && !replacing->removed && count <= YGR_POLICIES_MAX)
+	if (replacing && !placed && !replacing->removed && count <= YGR_POLICIES_MAX)
 		bundles[count++] = replacing;
 	return count;
 }

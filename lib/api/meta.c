@@ -349,7 +349,8 @@ int ygr_meta_decode_cluster_head(const struct ygr_field *root, const char *kind,
 		ygr_meta_deinit(&meta);
 		return r;
 	}
-	meta.namespace_[0] = '\0';
+	if (meta.namespace_)
+		meta.namespace_[0] = '\0';
 	*ret = meta;
 	return 0;
 }

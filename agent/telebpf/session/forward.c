@@ -199,7 +199,7 @@ static void opened(struct forward *forward, const struct ygr_frame *frame)
 {
 	struct ygr_session *session = forward->local->session;
 	struct ygr_reply reply = {.object = {.kind = YGR_OBJECT_FILE}};
-	struct ygr_status status;
+	struct ygr_status status = {0};
 	int r = -EBADMSG;
 
 	if (frame->length == sizeof(status)) {

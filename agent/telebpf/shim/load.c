@@ -35,7 +35,7 @@ static void relocate(uint64_t base)
 		else if (tag->d_tag == DT_RELASZ)
 			size = tag->d_un.d_val;
 	}
-	for (uint64_t i = 0; i < size / sizeof(*relocation); i++)
+	for (uint64_t i = 0; relocation && i < size / sizeof(*relocation); i++)
 		if (ELF64_R_TYPE(relocation[i].r_info) == R_X86_64_RELATIVE)
 			*(uint64_t *)(base + relocation[i].r_offset) =
 			    base + (uint64_t)relocation[i].r_addend;

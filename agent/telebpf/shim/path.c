@@ -51,7 +51,7 @@ static int64_t number(const char **text)
 /* Is the application's string at ADDRESS one that begins with /proc? */
 static bool read_name(uint64_t address, struct name *name)
 {
-	char *path = name->text + GUEST_LEN; /* cppcheck-suppress ctuuninitvar; it is filled here */
+	char *path = name->text + GUEST_LEN;
 	size_t len = ygr_user_read_some(address, path, PATH_BYTES);
 
 	name->path = path;
