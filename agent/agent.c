@@ -14,7 +14,9 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "agent/cluster/cluster.h"
 #include "agent/desired/desired.h"
+#include "agent/desired/informers.h"
 #include "agent/enforce/enforce.h"
 #include "agent/events/file-sink.h"
 #include "agent/http/server.h"
@@ -45,9 +47,11 @@ struct agent {
 	struct ygr_reconcile *reconcile;
 	struct ygr_http *http;
 	struct ygr_inventory *inventory;
-	struct ygr_desired *desired;
+	struct ygr_desired *desired;             /* one of the two sources: a directory, */
+	struct ygr_desired_informers *informers; /* or the API server, */
+	struct ygr_cluster *cluster;             /* which is told what is so */
 	struct ygr_file_sink *file, *log;
-	bool stopping;
+	bool stopping, listed; /* listed: libvirt has named all VMs once */
 	uint64_t counted;
 };
 
@@ -57,6 +61,10 @@ static void on_publish(void *user, json_t *vms, json_t *monitors, json_t *polici
 
 	if (agent->http)
 		ygr_http_publish(agent->http, vms, monitors, policies);
+	if (agent->informers)
+		ygr_desired_informers_follow(agent->informers, vms, agent->listed);
+	if (agent->cluster)
+		ygr_cluster_publish(agent->cluster, vms, agent->listed);
 }
 
 static void on_connected(void *user, bool connected, const char *reason)
@@ -67,13 +75,22 @@ static void on_connected(void *user, bool connected, const char *reason)
 		ygr_log(YGR_LOG_WARNING, "inventory", "%s: %s", agent->config->libvirt_uri, reason);
 	ygr_http_ready(agent->http, "libvirt", connected, reason);
 	ygr_metric_set(agent->libvirt_up, connected, NULL);
+	if (connected && !agent->listed) {
+		agent->listed = true;
+		ygr_reconcile_republish(agent->reconcile);
+	}
+}
+
+static const char *source_of(const struct agent *agent)
+{
+	return agent->config->kubernetes ? "resources" : "manifests";
 }
 
 static void on_synced(void *user)
 {
 	struct agent *agent = user;
 
-	ygr_http_ready(agent->http, "manifests", true, NULL);
+	ygr_http_ready(agent->http, source_of(agent), true, NULL);
 	ygr_reconcile_synced(agent->reconcile);
 }
 
@@ -107,6 +124,8 @@ static void on_stopped(void *user)
 	agent->reconcile = ygr_reconcile_free(agent->reconcile);
 	agent->telebpf = ygr_telebpf_free(agent->telebpf);
 	agent->desired = ygr_desired_stop(agent->desired);
+	agent->informers = ygr_desired_informers_free(agent->informers);
+	agent->cluster = ygr_cluster_stop(agent->cluster);
 	agent->inventory = ygr_inventory_stop(agent->inventory);
 	uv_close((uv_handle_t *)&agent->heartbeat, NULL);
 	uv_close((uv_handle_t *)&agent->sigterm, NULL);
@@ -288,7 +307,9 @@ static int start_http(struct agent *agent, struct ygr_error *error)
 		return r;
 	ygr_http_heartbeat(agent->http);
 	ygr_http_ready(agent->http, "libvirt", false, "not connected yet");
-	ygr_http_ready(agent->http, "manifests", false, "not read yet");
+	ygr_http_ready(agent->http, source_of(agent), false, "not read yet");
+	if (agent->config->kubernetes)
+		ygr_http_ready(agent->http, "kubernetes", false, "not asked yet");
 	return 0;
 }
 
@@ -327,6 +348,33 @@ static void on_problems(void *user, const struct ygr_manifest_problem *problems,
 	ygr_reconcile_problems(((struct agent *)user)->reconcile, problems, count);
 }
 
+static void on_reachable(void *user, bool reachable, const char *reason)
+{
+	struct agent *agent = user;
+
+	if (agent->http)
+		ygr_http_ready(agent->http, "kubernetes", reachable, reason);
+}
+
+static int start_cluster(struct agent *agent, const struct ygr_desired_handlers *handlers,
+			 struct ygr_error *error)
+{
+	const struct ygr_cluster_options options = {.loop = &agent->loop,
+						    .kubeconfig = agent->config->kubeconfig,
+						    .context = agent->config->kube_context,
+						    .namespace_ = agent->config->kube_namespace,
+						    .node = agent->config->node,
+						    .metrics = agent->metrics,
+						    .reachable = on_reachable,
+						    .user = agent};
+	int r = ygr_cluster_start(&options, &agent->cluster, error);
+
+	if (r < 0)
+		return r;
+	r = ygr_desired_informers_new(ygr_cluster_kube(agent->cluster), handlers, &agent->informers);
+	return r < 0 ? ygr_error_set(error, -r, "kubernetes: %s", strerror(-r)) : 0;
+}
+
 static int start_sources(struct agent *agent, struct ygr_error *error)
 {
 	const struct ygr_libvirt_options libvirt = {
@@ -343,6 +391,8 @@ static int start_sources(struct agent *agent, struct ygr_error *error)
 	int r = ygr_inventory_start(&agent->loop, &ygr_inventory_libvirt, &libvirt, &vms, &agent->inventory,
 				    error);
 
+	if (r == 0 && agent->config->kubernetes)
+		return start_cluster(agent, &desired, error);
 	return r < 0 ? r
 		     : ygr_desired_watch_directory(&agent->loop, agent->config->manifests, &desired,
 						   &agent->desired, error);
@@ -398,9 +448,9 @@ int ygr_agent_run(const struct ygr_config *config, struct ygr_error *error)
 		uv_signal_start(&agent.sigterm, on_signal, SIGTERM);
 		uv_signal_start(&agent.sigint, on_signal, SIGINT);
 		uv_timer_start(&agent.heartbeat, on_heartbeat, HEARTBEAT_MS, HEARTBEAT_MS);
-		ygr_log(YGR_LOG_INFO, "agent",
-			"yagura-agent " YGR_VERSION " watches %s with manifests from %s",
-			config->libvirt_uri, config->manifests);
+		ygr_log(YGR_LOG_INFO, "agent", "yagura-agent " YGR_VERSION " watches %s with %s from %s",
+			config->libvirt_uri, source_of(&agent),
+			config->kubernetes ? "the API server" : config->manifests);
 	} else {
 		on_stopped(&agent);
 	}

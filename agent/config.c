@@ -166,6 +166,26 @@ static int decode_events(const struct ygr_field *field, struct ygr_config *confi
 	return r;
 }
 
+static int decode_kubernetes(const struct ygr_field *field, struct ygr_config *config,
+			     struct ygr_error *error)
+{
+	static const char *const known[] = {"kubeconfig", "context", "namespace", NULL};
+	struct ygr_field member;
+	int r = ygr_field_object(field, known, error);
+
+	config->kubernetes = true;
+	if (r == 0)
+		r = decode_path(field, "kubeconfig", &config->kubeconfig, error);
+	if (r == 0)
+		r = decode_text(field, "context", &config->kube_context, error);
+	if (r == 0)
+		r = decode_text(field, "namespace", &config->kube_namespace, error);
+	if (r == 0 && config->kube_namespace && !ygr_name_is_label(config->kube_namespace) &&
+	    ygr_field_member(field, "namespace", &member))
+		r = ygr_field_expected(&member, error, "a namespace");
+	return r;
+}
+
 static int decode_listen(const struct ygr_field *root, struct ygr_config *config, struct ygr_error *error)
 {
 	struct ygr_field field;
@@ -276,10 +296,26 @@ static int decode_rest(const struct ygr_field *root, struct ygr_config *config, 
 
 static int decode(const struct ygr_field *root, struct ygr_config *config, struct ygr_error *error)
 {
-	static const char *const known[] = {
-	    "node",      "libvirt", "manifests",          "hvsockRoot",     "keys", "listen", "socket",
-	    "catalogue", "uidBase", "uidCount",           "sessionProgram", "shim", "events", "allowShared",
-	    "stateDir",  "pinDir",  "allowedHostActions", "snapshots",      NULL};
+	static const char *const known[] = {"node",
+					    "libvirt",
+					    "manifests",
+					    "hvsockRoot",
+					    "keys",
+					    "listen",
+					    "socket",
+					    "catalogue",
+					    "uidBase",
+					    "uidCount",
+					    "sessionProgram",
+					    "shim",
+					    "events",
+					    "allowShared",
+					    "stateDir",
+					    "pinDir",
+					    "allowedHostActions",
+					    "snapshots",
+					    "kubernetes",
+					    NULL};
 	struct ygr_field field;
 	int r = ygr_field_object(root, known, error);
 
@@ -297,6 +333,8 @@ static int decode(const struct ygr_field *root, struct ygr_config *config, struc
 		r = decode_socket(&field, config, error);
 	if (r == 0 && ygr_field_member(root, "events", &field))
 		r = decode_events(&field, config, error);
+	if (r == 0 && ygr_field_member(root, "kubernetes", &field))
+		r = decode_kubernetes(&field, config, error);
 	return r < 0 ? r : decode_rest(root, config, error);
 }
 
@@ -345,5 +383,8 @@ void ygr_config_deinit(struct ygr_config *config)
 	free(config->state_directory);
 	free(config->pin_directory);
 	free(config->snapshot_directory);
+	free(config->kubeconfig);
+	free(config->kube_context);
+	free(config->kube_namespace);
 	*config = (struct ygr_config){0};
 }

@@ -33,11 +33,14 @@ struct ygr_config {
 	uint64_t events_file_bytes;
 	uint32_t events_file_keep;
 	bool events_log;
-	char *state_directory;     /* /var/lib/yagura */
-	char *pin_directory;       /* /sys/fs/bpf/yagura */
-	unsigned host_actions;     /* YGR_HOST_ACTION_*: what policies may make the node do */
-	char *snapshot_directory;  /* /var/lib/yagura/snapshots */
-	uint32_t snapshots_per_vm; /* 2 */
+	char *state_directory;               /* /var/lib/yagura */
+	char *pin_directory;                 /* /sys/fs/bpf/yagura */
+	unsigned host_actions;               /* YGR_HOST_ACTION_*: what policies may make the node do */
+	char *snapshot_directory;            /* /var/lib/yagura/snapshots */
+	uint32_t snapshots_per_vm;           /* 2 */
+	bool kubernetes;                     /* desired state from the API server, and VMGuests to it */
+	char *kubeconfig;                    /* NULL: as kubectl or a pod would find it */
+	char *kube_context, *kube_namespace; /* NULL: the kubeconfig's or the pod's */
 };
 
 /* allowedHostActions: disk, net, pause, stop, snapshot. */

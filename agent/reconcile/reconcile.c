@@ -345,6 +345,12 @@ static void on_stop_timer(uv_timer_t *timer)
 	finish_stop(reconcile);
 }
 
+void ygr_reconcile_republish(struct ygr_reconcile *reconcile)
+{
+	reconcile->dirty = true;
+	ygr_reconcile_soon(reconcile, 0);
+}
+
 void ygr_reconcile_stop(struct ygr_reconcile *reconcile, void (*done)(void *user), void *user)
 {
 	reconcile->stopping = true;

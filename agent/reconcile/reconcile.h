@@ -51,6 +51,9 @@ void ygr_reconcile_enforce(struct ygr_reconcile *reconcile, struct ygr_enforce *
 void ygr_reconcile_enforce_event(void *user, const struct ygr_enforce_event *event);
 void ygr_reconcile_enforce_changed(void *user);
 
+/* Publishes the documents again soon, as they are. */
+void ygr_reconcile_republish(struct ygr_reconcile *reconcile);
+
 /* Stops all applications; DONE is called when they have ended, after 4 s at the latest. */
 void ygr_reconcile_stop(struct ygr_reconcile *reconcile, void (*done)(void *user), void *user);
 

@@ -132,6 +132,10 @@ static void test_wrong(void **state)
 	    {"snapshots: {path: /x}", ":1:19: snapshots.path: unknown field"},
 	    {"events: {file: {path: /e, keep: 101}}",
 	     ":1:33: events.file.keep: expected a whole number from 0 to 100, found 101"},
+	    {"kubernetes: 1", ":1:13: kubernetes: expected a mapping, found 1"},
+	    {"kubernetes: {kubeconfig: k}",
+	     ":1:26: kubernetes.kubeconfig: expected an absolute path, found \"k\""},
+	    {"kubernetes: {namespace: A}", ":1:25: kubernetes.namespace: expected a namespace, found \"A\""},
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
