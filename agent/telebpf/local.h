@@ -23,6 +23,9 @@
 #define YGR_LOCAL_LOAD_FD_TEXT  "1001"
 #define YGR_LOCAL_LOAD_VARIABLE "YAGURA_SHIM_EXECUTE"
 
+/* Where the application has the guest's files (agent/telebpf/guestfs), all of them; some are elsewhere too. */
+#define YGR_LOCAL_GUEST "/.guest"
+
 enum ygr_local_message {
 	/* shim > session: struct ygr_local_hello; answered by struct ygr_local_welcome */
 	YGR_LOCAL_HELLO = YGR_MSG_LOCAL_FIRST,

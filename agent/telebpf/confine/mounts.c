@@ -18,10 +18,11 @@
 
 #include "agent/telebpf/confine/child.h"
 #include "agent/telebpf/guestfs/guestfs.h"
+#include "agent/telebpf/local.h"
 #include "lib/base/cleanup.h"
 
 #define ROOT        "/sys" /* where the new root is assembled */
-#define GUEST       "/.guest"
+#define GUEST       YGR_LOCAL_GUEST
 #define ROOT_DATA   "mode=0755,size=1m,nr_inodes=1024"
 #define TMP_BYTES   (16u << 20)
 #define LOCKED      (MS_NOSUID | MS_NODEV)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "agent/telebpf/guestfs/op.h"
+#include "agent/telebpf/local.h"
 #include "lib/wire/grant.h"
 
 #define OPEN_FLAGS (O_ACCMODE | O_APPEND | O_TRUNC)
@@ -171,12 +172,15 @@ void ygr_guestfs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *
 	fuse_reply_err(req, 0);
 }
 
-/* A relative target is resolved by the kernel, where everything below is checked again. An absolute one must
- * lead to something that is shown. */
+/*
+ * A relative target is resolved by the kernel, where everything below is checked again. An absolute one must lead to
+ * something that is shown, and leads to the guest's: /proc/PID/root and exe are how tools find what a process runs.
+ */
 static void followed(void *user, const struct ygr_frame *reply)
 {
 	struct ygr_guestfs_op *op = user;
-	char target[YGR_GUESTFS_PATH_MAX];
+	char target[sizeof(YGR_LOCAL_GUEST) + YGR_GUESTFS_PATH_MAX] = YGR_LOCAL_GUEST;
+	char *path = target + sizeof(YGR_LOCAL_GUEST) - 1;
 	const uint8_t *data = NULL;
 	uint32_t length = 0;
 
@@ -185,15 +189,15 @@ static void followed(void *user, const struct ygr_frame *reply)
 
 		if (value < 0) {
 			fuse_reply_err(op->req, (int)-value);
-		} else if (length == 0 || length >= sizeof(target) || memchr(data, 0, length)) {
+		} else if (length == 0 || length >= YGR_GUESTFS_PATH_MAX || memchr(data, 0, length)) {
 			fuse_reply_err(op->req, EIO);
 		} else {
-			memcpy(target, data, length);
-			target[length] = '\0';
-			if (target[0] == '/' && !ygr_guestfs_visible(op->fs, target))
+			memcpy(path, data, length);
+			path[length] = '\0';
+			if (path[0] == '/' && !ygr_guestfs_visible(op->fs, path))
 				fuse_reply_err(op->req, EACCES);
 			else
-				fuse_reply_readlink(op->req, target);
+				fuse_reply_readlink(op->req, path[0] == '/' ? target : path);
 		}
 	}
 	ygr_guestfs_op_free(op);

@@ -45,39 +45,6 @@ static bool object_of(void *user, uint32_t handle, struct ygr_object *ret_object
 	return entry != NULL;
 }
 
-/* A sentence that was not said before; there is room for YGR_SESSION_REFUSALS. */
-static bool remember_refusal(struct ygr_session *session, const char *message)
-{
-	uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
-
-	for (const char *c = message; *c; c++)
-		hash = (hash ^ (uint8_t)*c) * 0x100000001b3u;
-	for (uint32_t i = 0; i < session->refusals; i++)
-		if (session->refusal_hashes[i] == hash)
-			return false;
-	if (session->refusals == YGR_SESSION_REFUSALS)
-		return false;
-	session->refusal_hashes[session->refusals++] = hash;
-	return true;
-}
-
-static void report_refusal(struct ygr_session *session, const char *reason, const char *message)
-{
-	session->counters.refused++;
-	if (remember_refusal(session, message))
-		ygr_report_error(&session->report, reason, "%s", message);
-}
-
-void ygr_forward_refused(struct ygr_session *session, const char *message)
-{
-	report_refusal(session, "ForbiddenByOwner", message);
-}
-
-void ygr_forward_refused_here(struct ygr_session *session, const char *message)
-{
-	report_refusal(session, "ForbiddenByCatalogue", message);
-}
-
 /* The reply to a call that goes no further, in the shape that its plan asks for. 0 or -ENOMEM. */
 static int answer_errno(struct ygr_local *local, uint32_t id, const struct ygr_call_plan *plan, int error)
 {
@@ -346,7 +313,7 @@ int ygr_forward_call(struct ygr_local *local, const struct ygr_frame *frame)
 		r = ygr_grant_check_call(session->grant, "the catalogue entry", &plan,
 					 &(struct ygr_grant_names){0}, &error);
 		if (r < 0)
-			report_refusal(session, "ForbiddenByCatalogue", error.message);
+			ygr_refused_by_catalogue(session, error.message);
 		forward = note_call(&plan);
 		if (r == 0 && session->objects.count >= session->objects.max &&
 		    ygr_call_returns_fd(&plan.call))
@@ -412,7 +379,7 @@ int ygr_forward_open(struct ygr_local *local, const struct ygr_frame *frame)
 	if (open.flags & ~(uint32_t)O_DIRECTORY) /* what is read or written goes through the file system */
 		return -EPROTO;
 	if (ygr_grant_check_file(session->grant, "the catalogue entry", path, O_RDONLY, &error) < 0) {
-		report_refusal(session, "ForbiddenByCatalogue", error.message);
+		ygr_refused_by_catalogue(session, error.message);
 		status.value = -EACCES;
 	} else if (session->objects.count >= session->objects.max) {
 		status.value = -EMFILE;

@@ -127,7 +127,7 @@ static void ask(struct ygr_route *route, const uint8_t *request, size_t length)
 	route->sequence = head.nlmsg_seq;
 	r = ygr_grant_check_route(session->grant, "the catalogue entry", request, length, &error);
 	if (r < 0)
-		ygr_forward_refused_here(session, error.message);
+		ygr_refused_by_catalogue(session, error.message);
 	else
 		r = ygr_channel_request(session->channel, YGR_MSG_ROUTE_DUMP, &piece, 1, answered, route);
 	if (r < 0) {

@@ -92,7 +92,7 @@ void ygr_session_message(void *user, const struct ygr_frame *frame)
 		if (frame->id == YGR_REFUSED_FINAL)
 			ygr_session_fail(session, "ProtocolError", "the guest ended the session: %s", text);
 		else
-			ygr_forward_refused(session, text);
+			ygr_refused_by_owner(session, text);
 		return;
 	default:
 		ygr_session_fail(session, "GuestMisbehaved", "the guest sent message %u unasked",

@@ -133,8 +133,10 @@ void ygr_local_done(struct ygr_local *local, uint32_t id, int64_t value, int fd)
 int ygr_forward_call(struct ygr_local *local, const struct ygr_frame *frame);
 int ygr_forward_read(struct ygr_local *local, const struct ygr_frame *frame);
 int ygr_forward_open(struct ygr_local *local, const struct ygr_frame *frame);
-void ygr_forward_refused(struct ygr_session *session, const char *message);
-void ygr_forward_refused_here(struct ygr_session *session, const char *message); /* by the catalogue entry */
+
+/* refusal.c: MESSAGE is a sentence of the guest, or of the grant here. */
+void ygr_refused_by_owner(struct ygr_session *session, const char *message);
+void ygr_refused_by_catalogue(struct ygr_session *session, const char *message);
 
 /* progress.c */
 /* The application has asked the guest for something. */

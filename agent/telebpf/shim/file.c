@@ -12,7 +12,7 @@
 
 #include "agent/telebpf/shim/shim.h"
 
-#define GUEST      "/.guest"
+#define GUEST      YGR_LOCAL_GUEST
 #define PATH_BYTES 1024
 #define FUSE_MAGIC 0x65735546 /* nothing but the guest's files is on FUSE here */
 

@@ -18,7 +18,7 @@
 
 #include "agent/telebpf/shim/shim.h"
 
-#define GUEST      "/.guest" /* where the confinement mounts the guest's files */
+#define GUEST      YGR_LOCAL_GUEST
 #define GUEST_LEN  (sizeof(GUEST) - 1)
 #define PATH_BYTES 128 /* on the application's stack; longer names below /proc are nothing of a process */
 #define FDINFO_MAX 4096
@@ -160,6 +160,23 @@ static bool of_mounts(struct name *name)
 	return true;
 }
 
+/*
+ * A link of the guest's files was read, LENGTH bytes at ADDRESS. Absolute ones lead into the guest's files (guestfs);
+ * the application gets the guest's word for where.
+ */
+static int64_t guest_target(uint64_t address, int64_t length)
+{
+	const int64_t skipped = (int64_t)GUEST_LEN;
+	char target[1024];
+
+	if (length <= skipped || length > (int64_t)sizeof(target) ||
+	    ygr_user_read(NULL, address, target, (size_t)length) < 0 || !skip(target, GUEST "/"))
+		return length;
+	if (ygr_user_write(NULL, address, target + skipped, (size_t)(length - skipped)) < 0)
+		return -EFAULT;
+	return length - skipped;
+}
+
 static int64_t perform(const struct ygr_regs *regs, unsigned index, const struct name *name)
 {
 	struct ygr_regs guest = *regs;
@@ -170,7 +187,11 @@ static int64_t perform(const struct ygr_regs *regs, unsigned index, const struct
 	else
 		guest.rsi = (uint64_t)name->text;
 	r = ygr_native(&guest);
-	return r == -ENOENT || r == -EACCES ? ygr_native(regs) : r;
+	if (r == -ENOENT || r == -EACCES)
+		return ygr_native(regs);
+	if (regs->rax == SYS_readlink)
+		return guest_target(regs->rsi, r);
+	return regs->rax == SYS_readlinkat ? guest_target(regs->rdx, r) : r;
 }
 
 /* REGS is about the link to the executable of a program that the shim has loaded. */

@@ -92,7 +92,7 @@ static void guest_stat(struct world *world, uint32_t id, const char *path)
 		attr.size = UINT64_MAX;
 	else if (ends(path, "device"))
 		attr.mode = S_IFCHR | 0666;
-	else if (ends(path, "link") || ends(path, "evil"))
+	else if (ends(path, "link") || ends(path, "evil") || ends(path, "root"))
 		attr.mode = S_IFLNK | 0777;
 	else if (ends(path, "absent"))
 		attr.status = -ENOENT;
@@ -181,6 +181,8 @@ static void guest_answer(struct world *world, const struct ygr_frame *frame)
 	case YGR_MSG_FILE_LINK:
 		if (ends((const char *)frame->payload, "evil"))
 			put_status(world, YGR_MSG_FILE_DATA, frame->id, 11, "/etc/shadow", 11);
+		else if (ends((const char *)frame->payload, "root"))
+			put_status(world, YGR_MSG_FILE_DATA, frame->id, 1, "/", 1);
 		else
 			put_status(world, YGR_MSG_FILE_DATA, frame->id, 6, "events", 6);
 		break;
@@ -460,6 +462,8 @@ static int use_lies(void)
 	CHECK(stat("sys/kernel/tracing/absent", &st) < 0 && errno == ENOENT);
 	CHECK(slurp("sys/kernel/tracing/liar", data, sizeof(data)) < 0 && errno == EIO);
 	CHECK(slurp("sys/kernel/tracing/miscount", data, sizeof(data)) < 0 && errno == EIO);
+	CHECK(readlink("sys/kernel/tracing/root", target, sizeof(target)) == 8);
+	CHECK(memcmp(target, "/.guest/", 8) == 0);
 	CHECK(readlink("sys/kernel/tracing/evil", target, sizeof(target)) < 0 && errno == EACCES);
 	CHECK(slurp("sys/kernel/tracing/evil", data, sizeof(data)) < 0 && errno == EACCES);
 	return 0;
