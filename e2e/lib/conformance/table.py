@@ -62,7 +62,7 @@ LIBBPF_TOOLS = (
     Tool("ext4dist", HISTOGRAM, ("-p", "{worker}")),
     Tool("ext4slower", EVENTS, ("-m", "0"), match=r" data-\d", drop=(0, 6)),
     Tool("filelife", EVENTS, match=r" short-\d", drop=(0, 3)),
-    Tool("filetop", KEYS, ("-C", "-r", "200"), match=r" data-\d", drop=(0, 2, 3, 4, 5, 6)),
+    Tool("filetop", KEYS, ("-C", "-p", "{worker}"), match=r" worker-data", drop=(2, 3, 4, 5)),
     Tool("fsdist", HISTOGRAM, ("-t", "ext4", "-p", "{worker}")),
     Tool("fsslower", EVENTS, ("-t", "ext4", "-m", "0"), match=r" data-\d", drop=(0, 6)),
     Tool("funclatency", HISTOGRAM, ("-p", "{worker}", "vfs_read")),
@@ -78,7 +78,7 @@ LIBBPF_TOOLS = (
     Tool("nfsdist", CONTROL),
     Tool("nfsslower", CONTROL, ("-m", "0")),
     Tool("numamove", CONTROL, mask=r"\d+"),
-    Tool("offcputime", KEYS, ("-u", "-m", "100000"), match=r"^ +- +sleep ", drop=(2,)),
+    Tool("offcputime", KEYS, ("-p", "{worker}", "-m", "100"), match=r"^ +- +worker "),
     Tool("oomkill", EVENTS, match=r'OOM kill of PID \d+ \("tail"\)', drop=(0, 15, 16, 17, 18, 19)),
     Tool("opensnoop", EVENTS, match=r"/run/conformance/(missing|short)-\d"),
     Tool("readahead", CONTROL),
@@ -178,7 +178,8 @@ ALL = LIBBPF_TOOLS + BPFTOOL + BPFTRACE
 
 # --quick: something of each class, perf buffers, ring buffers, histograms, uprobes, listings.
 QUICK = ("execsnoop", "opensnoop", "tcpconnect", "mountsnoop", "bashreadline", "filetop", "runqlat", "cachestat",
-         "bpftool map list", "bpftool prog dump xlated name mount_entry")
+         "bpftool map list", "bpftool net list", "bpftool prog dump xlated name mount_entry",
+         "bpftrace: kprobe, map of counts")
 
 
 def quick():

@@ -11,6 +11,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -19,9 +20,9 @@ from .compare import Run
 FOLDER = "/run/conformance"
 TRACE = re.compile(r"^[a-z_]+\([^\n]*\) = .* <[0-9.]+>$")
 WAITS = (7, 23, 34, 35, 61, 128, 130, 202, 230, 232, 247, 270, 271, 281, 441)  # poll ... epoll_pwait2, sleeps, wait4
-LOOKS = 2         # in a row that must find all ready
-PAUSE = 0.3       # seconds between two looks
-READY = 300.0     # seconds until all have loaded and attached, at most
+LOOKS = 2         # that must find an application waiting
+PAUSE = 0.5       # seconds between two looks
+READY = 180.0     # seconds until all have loaded and attached, at most
 ROUNDS = 2        # of the workload
 SETTLE = 0.5      # seconds that what was seen last has on its way to the screen
 END = 120.0       # seconds that an application has to end after SIGINT
@@ -185,28 +186,33 @@ def look(guest, pids):
 
 def wait_ready(guest, pairs):
     """Until all that are left are ready on both sides. A list of what each pair's first holds inside and the other
-    does not from the node: None where it is the same."""
-    same, end, tell = 0, time.monotonic() + READY, [None] * len(pairs)
-    while same < LOOKS and time.monotonic() < end:
+    does not from the node: None where it is the same. Those that print each second hardly wait all at once, so it is
+    enough that each was seen to wait."""
+    seen = collections.Counter()  # (0: inside or 1: on the node, which pair): looks that found it waiting
+    end, tell = time.monotonic() + READY, [None] * len(pairs)
+    while time.monotonic() < end:
         inside, sessions = look(guest, [first.pid for first, _ in pairs])
         held, tell = sessions.copy(), [None] * len(pairs)
-        for at, (first, _) in enumerate(pairs):
-            if first.pid in inside and any(inside[first.pid][1]):
-                if not held[inside[first.pid][1]]:
-                    tell[at] = inside[first.pid][1]
-                held[inside[first.pid][1]] -= 1
-        ready = (not any(tell) and not any(held.values())
-                 and all(inside[first.pid][0] in WAITS for first, _ in pairs if first.pid in inside)
-                 and all(other.waits() for _, other in pairs if other.alive())
-                 and all(first.pid in inside or not other.alive() for first, other in pairs))
-        same = same + 1 if ready else 0
+        for at, (first, other) in enumerate(pairs):
+            number, holds = inside.get(first.pid, (None, ()))
+            seen[0, at] += number in WAITS or (number is None and LOOKS)
+            seen[1, at] += other.waits() or (not other.alive() and LOOKS)
+            if any(holds):
+                tell[at] = None if held[holds] > 0 else holds
+                held[holds] -= 1
+        if not any(tell) and not any(held.values()) and min(seen[side, at] for side in (0, 1)
+                                                            for at in range(len(pairs))) >= LOOKS:
+            return tell
         time.sleep(PAUSE)
+    print(f"conformance: not ready: inside {inside}, sessions hold {dict(sessions)}, seen to wait {dict(seen)}",
+          file=sys.stderr)
     return tell
 
 
 def together(tools, guest, agent, number, worker):
     """[(inside, node), ...]: each of TOOLS run twice, all at the same time, around one workload, of which the process
     WORKER does a part."""
+    guest.run("sync", timeout=120)  # what is written later is written by the workload
     pairs = [(Inside(guest, tool.words(worker), number + at), FromNode(agent, guest, tool.words(worker)))
              for at, tool in enumerate(tools)]
     both = [run for pair in pairs for run in pair]
