@@ -1,22 +1,30 @@
-/* yagura-controller: the command line and the loop. */
+/* yagura-controller: the command line. */
 #include <errno.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uv.h>
+#include <unistd.h>
 
-#include "controller/health.h"
+#include "controller/controller.h"
 #include "controller/version.h"
-#include "controller/webhook.h"
 #include "lib/base/log.h"
-#include "lib/base/metrics.h"
 
 static const char help[] =
     "Usage: yagura-controller [OPTIONS]\n\n"
-    "Reviews VMMonitors and VMPolicies before an API server takes them.\n\n"
+    "Stands beside a Kubernetes API server: reviews monitors and policies before they are taken, tells in "
+    "their\n"
+    "status how guests fare, and looks after the VMGuests of dead nodes.\n\n"
     "Options:\n"
+    "      --namespace NAME      follow the API server; the Leases of agents and controllers are in this "
+    "namespace.\n"
+    "                            Without it there is only the webhook\n"
+    "      --kubeconfig FILE     how to reach it (default: as kubectl, or as a pod does)\n"
+    "      --identity NAME       of this process among several (default: the host's name and the process's "
+    "number)\n"
+    "      --dead-node-grace S   how long VMGuests of a dead node are kept, in seconds (default 600)\n"
     "      --listen HOST:PORT    /metrics, /livez, /readyz (default 127.0.0.1:8080)\n"
     "      --webhook HOST:PORT   the webhook, HTTPS, POST /validate; needs the next two\n"
     "      --tls-cert FILE       its certificate, PEM; read again whenever it changes\n"
@@ -28,7 +36,11 @@ static const char help[] =
     "Manual: yagura-controller(8)\n";
 
 enum {
-	OPTION_LISTEN = 256,
+	OPTION_NAMESPACE = 256,
+	OPTION_KUBECONFIG,
+	OPTION_IDENTITY,
+	OPTION_GRACE,
+	OPTION_LISTEN,
 	OPTION_WEBHOOK,
 	OPTION_CERT,
 	OPTION_KEY,
@@ -38,17 +50,9 @@ enum {
 };
 
 struct arguments {
-	const char *listen, *webhook, *cert, *key;
+	struct ygr_controller_options options;
 	enum ygr_log_level level;
 	enum ygr_log_format format;
-};
-
-struct controller {
-	uv_loop_t loop;
-	uv_timer_t second;
-	uv_signal_t term, interrupt;
-	struct ygr_health *health;
-	struct ygr_webhook *webhook;
 };
 
 static int usage(const char *what)
@@ -57,10 +61,25 @@ static int usage(const char *what)
 	return 2;
 }
 
+static bool number(const char *text, unsigned *ret)
+{
+	char *end;
+	unsigned long value = strtoul(text, &end, 10);
+
+	if (*text < '0' || *text > '9' || *end || value > 86400)
+		return false;
+	*ret = (unsigned)value;
+	return true;
+}
+
 /* -1: go on; else the exit status. */
 static int parse(int argc, char **argv, struct arguments *arguments)
 {
 	static const struct option longs[] = {
+	    {"namespace", required_argument, NULL, OPTION_NAMESPACE},
+	    {"kubeconfig", required_argument, NULL, OPTION_KUBECONFIG},
+	    {"identity", required_argument, NULL, OPTION_IDENTITY},
+	    {"dead-node-grace", required_argument, NULL, OPTION_GRACE},
 	    {"listen", required_argument, NULL, OPTION_LISTEN},
 	    {"webhook", required_argument, NULL, OPTION_WEBHOOK},
 	    {"tls-cert", required_argument, NULL, OPTION_CERT},
@@ -75,17 +94,30 @@ static int parse(int argc, char **argv, struct arguments *arguments)
 
 	while ((option = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
 		switch (option) {
+		case OPTION_NAMESPACE:
+			arguments->options.namespace_ = optarg;
+			break;
+		case OPTION_KUBECONFIG:
+			arguments->options.kubeconfig = optarg;
+			break;
+		case OPTION_IDENTITY:
+			arguments->options.identity = optarg;
+			break;
+		case OPTION_GRACE:
+			if (!number(optarg, &arguments->options.grace_s))
+				return usage("--dead-node-grace is a number of seconds, at most 86400");
+			break;
 		case OPTION_LISTEN:
-			arguments->listen = optarg;
+			arguments->options.listen = optarg;
 			break;
 		case OPTION_WEBHOOK:
-			arguments->webhook = optarg;
+			arguments->options.webhook = optarg;
 			break;
 		case OPTION_CERT:
-			arguments->cert = optarg;
+			arguments->options.cert = optarg;
 			break;
 		case OPTION_KEY:
-			arguments->key = optarg;
+			arguments->options.key = optarg;
 			break;
 		case OPTION_LEVEL:
 			if (!ygr_log_level_parse(optarg, &arguments->level))
@@ -109,88 +141,30 @@ static int parse(int argc, char **argv, struct arguments *arguments)
 	}
 	if (optind < argc)
 		return usage("no arguments are expected");
-	if (arguments->webhook && (!arguments->cert || !arguments->key))
+	if (arguments->options.webhook && (!arguments->options.cert || !arguments->options.key))
 		return usage("--webhook needs --tls-cert and --tls-key");
 	return -1;
 }
 
-static void on_second(uv_timer_t *timer)
-{
-	struct controller *controller = timer->data;
-
-	ygr_health_heartbeat(controller->health);
-	if (controller->webhook)
-		ygr_webhook_tick(controller->webhook);
-}
-
-static void on_signal(uv_signal_t *handle, int number)
-{
-	(void)number;
-	uv_stop(handle->loop);
-}
-
-static int start_loop(struct controller *controller, struct ygr_error *error)
-{
-	int r = uv_loop_init(&controller->loop);
-
-	if (r < 0)
-		return ygr_error_set(error, -r, "no event loop: %s", uv_strerror(r));
-	uv_timer_init(&controller->loop, &controller->second);
-	uv_signal_init(&controller->loop, &controller->term);
-	uv_signal_init(&controller->loop, &controller->interrupt);
-	controller->second.data = controller;
-	uv_timer_start(&controller->second, on_second, 0, 1000);
-	uv_signal_start(&controller->term, on_signal, SIGTERM);
-	uv_signal_start(&controller->interrupt, on_signal, SIGINT);
-	return 0;
-}
-
-static void close_loop(struct controller *controller)
-{
-	uv_close((uv_handle_t *)&controller->second, NULL);
-	uv_close((uv_handle_t *)&controller->term, NULL);
-	uv_close((uv_handle_t *)&controller->interrupt, NULL);
-	uv_run(&controller->loop, UV_RUN_DEFAULT);
-	uv_loop_close(&controller->loop);
-}
-
-static int run(const struct arguments *arguments, struct ygr_metrics *metrics, struct ygr_error *error)
-{
-	struct controller controller = {0};
-	int r = ygr_health_start(arguments->listen, metrics, &controller.health, error);
-
-	if (r == 0 && arguments->webhook)
-		r = ygr_webhook_start(arguments->webhook, arguments->cert, arguments->key, metrics,
-				      &controller.webhook, error);
-	if (r == 0)
-		r = start_loop(&controller, error);
-	if (r == 0) {
-		ygr_health_ready(controller.health, "webhook", true, NULL);
-		ygr_log(YGR_LOG_INFO, "controller", "serving on %s%s%s", arguments->listen,
-			arguments->webhook ? ", webhook on " : "",
-			arguments->webhook ? arguments->webhook : "");
-		uv_run(&controller.loop, UV_RUN_DEFAULT);
-		close_loop(&controller);
-	}
-	ygr_webhook_stop(controller.webhook);
-	ygr_health_stop(controller.health);
-	return r;
-}
-
 int main(int argc, char **argv)
 {
-	struct arguments arguments = {.listen = "127.0.0.1:8080", .level = YGR_LOG_INFO};
+	struct arguments arguments = {.options = {.listen = "127.0.0.1:8080", .grace_s = 600},
+				      .level = YGR_LOG_INFO};
 	struct ygr_error error = YGR_ERROR_INIT;
+	char host[128] = "host", identity[192];
 	int r = parse(argc, argv, &arguments);
 
 	if (r >= 0)
 		return r;
+	mallopt(M_ARENA_MAX, 2); /* the webhook's threads allocate little at a time */
 	signal(SIGPIPE, SIG_IGN);
 	ygr_log_init(arguments.level, arguments.format);
-	struct ygr_metrics *metrics = ygr_metrics_new();
-	r = metrics ? run(&arguments, metrics, &error) : ygr_error_set(&error, ENOMEM, "out of memory");
+	(void)gethostname(host, sizeof(host) - 1);
+	snprintf(identity, sizeof(identity), "%s_%d", host, (int)getpid());
+	if (!arguments.options.identity)
+		arguments.options.identity = identity;
+	r = ygr_controller_run(&arguments.options, &error);
 	if (r < 0)
 		ygr_log(YGR_LOG_ERROR, "controller", "%s", error.message);
-	ygr_metrics_free(metrics);
 	return r < 0 ? 1 : 0;
 }

@@ -25,7 +25,7 @@ VALUES = {
     "defaults": {},
     "all-on": {"serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}, "dashboard": {"enabled": True},
                "rbac": {"aggregate": {"policies": True}}, "imagePullSecrets": [{"name": "pull"}],
-               "agent": {"hvsockPath": "/run/hv", "manifestsPath": "/etc/yagura/manifests", "allowShared": True,
+               "agent": {"hvsockPath": "/run/hv", "manifestsPath": "/etc/yagura/manifests", "allowShared": True, "allowedHostActions": ["disk", "pause"],
                          "keys": {"secretName": "node-keys"}, "libvirt": {"domains": ["web-*"]}, "podLabels": {"a": "b"},
                          "podAnnotations": {"a": "b"}, "config": {"events": {"log": True}},
                          "resources": {"limits": {"memory": "1Gi"}}},
@@ -40,8 +40,8 @@ VALUES = {
 }
 WRONG = ({"agents": {}}, {"agent": {"image": {"repository": ""}}}, {"agent": {"metrics": {"port": 0}}},
          {"agent": {"keys": {"hostPath": "", "secretName": ""}}}, {"agent": {"libvirt": {"runPath": "run"}}},
-         {"controller": {"replicas": -1}}, {"webhook": {"failurePolicy": "Maybe"}}, {"webhook": {"url": "http://a"}},
-         {"nameOverride": "Yagura"}, {"serviceMonitor": {"interval": "often"}})
+         {"agent": {"allowedHostActions": ["explode"]}}, {"controller": {"replicas": -1}}, {"webhook": {"failurePolicy": "Maybe"}}, {"webhook": {"url": "http://a"}},
+         {"controller": {"deadNodeGraceSeconds": 1}}, {"nameOverride": "Yagura"}, {"serviceMonitor": {"interval": "often"}})
 
 
 def guest(name, node):
@@ -90,7 +90,10 @@ class Rendered(case.Case):
         file = pathlib.Path(self.folder) / "queries.json"
         file.write_text(json.dumps(rules))
         self._promtool("check", "rules", file)
-        declared = set(re.findall(r'"(yagura_\w+)"', (kube.ROOT / "agent/reconcile/metrics.c").read_text()))
+        sources = [kube.ROOT / "agent/reconcile/metrics.c", *(kube.ROOT / "controller").glob("*.c")]
+        declared = set(re.findall(r'"(yagura_\w+)"', "".join(source.read_text() for source in sources)))
+        declared |= {f"yagura_kube_{name}" for name in re.findall(r'FAMILY\(\w+, "(\w+)"',
+                                                                (kube.ROOT / "lib/kube/metrics.c").read_text())}
         rules = (CHART / "files/rules.yaml").read_text()
         for name in re.findall(r"yagura_\w+", " ".join(queries) + rules):
             self.assertIn(re.sub("_(total|bucket)$", "", name), declared)
