@@ -77,7 +77,7 @@ int main(int argc, char **argv)
 	printf("figure shim_native_ns %.1f ns\n", native);
 	if (mechanism == 1) {
 		printf("figure shim_rewritten_ns %.1f ns\n", rewritten);
-		printf("figure shim_rewritten_cost_ns %.1f ns\n", rewritten - native);
+		printf("figure telebpf_hook_extra_ns %.1f ns\n", rewritten - native);
 	} else {
 		printf("skipped shim_rewritten_ns: address 0 cannot be mapped here\n");
 	}

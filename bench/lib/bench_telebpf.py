@@ -64,7 +64,13 @@ def latency(pair, options, rounds):
                      *(report.median([run.cpu[what] for run in runs]) for what in ("guest", "session", "application"))])
     report.table(f"{pair.guest.cpus} vCPU, {RATE:,} events/s, {rounds} rounds: latency and CPU of one event, us",
                  ["", "p50", "p90", "p99", "p50 ratio", "clock +-", "lost", "CPU QEMU", "session", "application"], rows)
-    return {name: value / p50[name.split(",")[0] + ", guest"] for name, value in p50.items()}
+    trips = pair.round_trips(1000)
+    one_way = trips[len(trips) // 2] / 2000
+    print(f"  one way through the channel, half of a bare round trip of 64 bytes: {one_way:.1f} us")
+    ratios = {name: value / p50[name.split(",")[0] + ", guest"] for name, value in p50.items()}
+    # What notification costs beyond the wake-up inside and the way here.
+    return ratios | {"copied to shared": p50["ring, Copied"] / p50["ring, Shared"],
+                     "notify extra": p50["ring, Notify"] - p50["ring, guest"] - one_way}
 
 
 def losses(pair, options):
@@ -118,7 +124,7 @@ def calls(pair, options):
         p50.append(report.median([pair_[0] for pair_ in found]) / 1000)
         rows.append([name, p50[-1], report.median([pair_[1] for pair_ in found]) / 1000, f"{p50[-1] / p50[0]:.2f}"])
     report.table(f"{pair.guest.cpus} vCPU, calls, us", ["", "p50", "p99", "ratio"], rows)
-    return p50[1] / p50[0]
+    return p50[1] / p50[0], p50[1] - p50[0] - p50[2]
 
 
 def run(options):
@@ -135,9 +141,13 @@ def run(options):
     if "latency" in found:
         for name, row in (("ring", "ring, Copied"), ("perf", "perf, Copied"), ("default", "ring, Auto"), ("stream", "ring, Stream")):
             report.figure(f"telebpf_{name}_p50_ratio", max(ratios[row] for ratios in found["latency"]), "ratio")
+        report.figure("telebpf_adaptive_p50_ratio", max(ratios["ring, Copied"] for ratios in found["latency"]), "ratio")
+        report.figure("telebpf_notify_extra_us", max(ratios["notify extra"] for ratios in found["latency"]), "us")
+        report.figure("telebpf_copied_vs_shared_ratio", max(ratios["copied to shared"] for ratios in found["latency"]), "ratio")
     if "throughput" in found:
         report.figure("telebpf_throughput_ratio", min(found["throughput"]), "ratio")
     if "losses" in found:
         report.figure("telebpf_lost_at_20k", sum(found["losses"]), "events")
     if "calls" in found:
-        report.figure("telebpf_call_ratio", max(found["calls"]), "ratio")
+        report.figure("telebpf_call_ratio", max(ratio for ratio, _ in found["calls"]), "ratio")
+        report.figure("telebpf_call_extra_us", max(extra for _, extra in found["calls"]), "us")
