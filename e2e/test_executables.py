@@ -76,7 +76,8 @@ class Kinds(case.Case):
                         f" /tmp/mark-{tag}-$i >/dev/null 2>&1; done; true", check=True)
 
     def end(self, process, tag, count=MARKS):
-        """The marks that PROCESS told and how wrong its clocks are at most, once it has told the last one."""
+        """The marks that PROCESS told and how wrong its clocks are at most, once it has told the last one; what it
+        wrote besides is in self.errors."""
         told, seen = [], []
         while not told or told[-1] != f"{tag}-{count}":
             line = process.stdout.readline()
@@ -85,7 +86,7 @@ class Kinds(case.Case):
                 told.append(match[1])
                 seen.append((int(match[2]), int(match[3])))
         process.send_signal(2)
-        process.communicate(timeout=60)
+        _, self.errors = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 0)
         return told, seen
 
@@ -132,6 +133,19 @@ class Kinds(case.Case):
         self.assertEqual(versions, [line for line in text.splitlines() if line.startswith("kernel ")])
         major, minor = map(int, platform.release().split(".")[:2])
         self.assertNotEqual(int(versions[0].split()[1]) >> 8, major << 8 | minor)
+
+    def test_trace_and_explain(self):
+        """What was forwarded, call by call and in sum, beside what the application prints."""
+        for kind, hooked in (("static", "was loaded by the shim"), ("dynamic", "the dynamic loader brought")):
+            process, _ = self.start(kind, "--trace", "--explain")
+            self.show(f"explained-{kind}", 3)
+            told, _ = self.end(process, f"explained-{kind}", 3)
+            self.assertEqual(len(told), 3)
+            for part in ("bpf(BPF_MAP_CREATE, {map_type=BPF_MAP_TYPE_RINGBUF, max_entries=65536", 'map_name="events"',
+                         "bpf(BPF_PROG_LOAD, {prog_type=BPF_PROG_TYPE_TRACEPOINT", 'prog_name="on_exec"',
+                         "perf_event_open({type=PERF_TYPE_TRACEPOINT", hooked, " MAP_CREATE\n", " perf_event_open\n",
+                         "delivery:  Copied", "clocks:    the guest's, to "):
+                self.assertIn(part, self.errors)
 
     def test_clocks_after_pause(self):
         """A guest that is paused stands still, its clocks too: who starts after it has them right. Who ran before is

@@ -61,7 +61,11 @@ struct ygr_local_hello {
 	uint16_t entrance;  /* enum ygr_local_entrance */
 };
 
-enum ygr_local_mechanism { YGR_LOCAL_REWRITE = 1, YGR_LOCAL_DISPATCH = 2 };
+enum ygr_local_mechanism {
+	YGR_LOCAL_REWRITE = 1,
+	YGR_LOCAL_DISPATCH = 2,    /* address 0 cannot be mapped */
+	YGR_LOCAL_DISPATCH_GO = 3, /* a Go program: its stacks are too small for rewritten sites */
+};
 
 /* How the shim came into the process: by the dynamic loader, or it has loaded the program itself. */
 enum ygr_local_entrance { YGR_LOCAL_PRELOADED = 0, YGR_LOCAL_LOADED = 1 };

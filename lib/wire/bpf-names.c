@@ -1,5 +1,5 @@
 /*
- * Names of what the bpf() interface numbers, up to Linux 6.12; see bpf-names.h. The order is that of enum
+ * Names of what the bpf() interface numbers, up to Linux 6.12; see bpf-names.h. The order is that of enum bpf_map_type, enum
  * bpf_prog_type, enum bpf_attach_type and __BPF_FUNC_MAPPER in include/uapi/linux/bpf.h, which only ever
  * grow at the end.
  */
@@ -10,6 +10,15 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* clang-format off */
+static const char *const map_types[] = {
+	"unspec", "hash", "array", "prog_array", "perf_event_array", "percpu_hash", "percpu_array",
+	"stack_trace", "cgroup_array", "lru_hash", "lru_percpu_hash", "lpm_trie", "array_of_maps",
+	"hash_of_maps", "devmap", "sockmap", "cpumap", "xskmap", "sockhash", "cgroup_storage",
+	"reuseport_sockarray", "percpu_cgroup_storage", "queue", "stack", "sk_storage", "devmap_hash",
+	"struct_ops", "ringbuf", "inode_storage", "task_storage", "bloom_filter", "user_ringbuf",
+	"cgrp_storage", "arena",
+};
+
 static const char *const prog_types[] = {
 	"unspec", "socket_filter", "kprobe", "sched_cls", "sched_act", "tracepoint", "xdp", "perf_event",
 	"cgroup_skb", "cgroup_sock", "lwt_in", "lwt_out", "lwt_xmit", "sock_ops", "sk_skb",
@@ -81,10 +90,16 @@ static const char *const helpers[] = {
 };
 /* clang-format on */
 
+_Static_assert(COUNT(map_types) == 34, "BPF_MAP_TYPE_ARENA is the last");
 _Static_assert(COUNT(prog_types) == 33, "BPF_PROG_TYPE_NETFILTER is the last");
 _Static_assert(COUNT(attach_types) == 57, "BPF_TRACE_KPROBE_SESSION is the last");
 _Static_assert(COUNT(helpers) == 212,
 	       "bpf_cgrp_storage_delete (211) is the last; what came later are kfuncs");
+
+const char *ygr_bpf_map_type_name(uint32_t type)
+{
+	return type < COUNT(map_types) ? map_types[type] : NULL;
+}
 
 const char *ygr_bpf_prog_type_name(uint32_t type)
 {

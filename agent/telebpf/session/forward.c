@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <linux/bpf.h>
 #include <linux/perf_event.h>
 #include <stdio.h>
@@ -14,6 +13,7 @@
 #include <sys/mman.h>
 
 #include "agent/telebpf/session/session.h"
+#include "agent/telebpf/session/trace.h"
 #include "lib/base/cleanup.h"
 #include "lib/wire/message.h"
 
@@ -34,6 +34,7 @@ struct forward {
 	bool attaches;     /* when it succeeds a program runs in the guest */
 	uint64_t sample_type;
 	uint64_t started;
+	char *text; /* for the trace, owned; NULL */
 };
 
 static bool object_of(void *user, uint32_t handle, struct ygr_object *ret_object)
@@ -64,30 +65,25 @@ static int answer_errno(struct ygr_local *local, uint32_t id, const struct ygr_c
 	return 0;
 }
 
-static void trace(struct ygr_session *session, const struct forward *forward, int64_t result)
+/* A call that has its answer. TEXT: what it was, NULL when nobody asked for traces. */
+static void trace(struct ygr_session *session, const char *text, int64_t result, uint32_t handle,
+		  uint64_t started, const char *why)
 {
-	const struct ygr_command_info *info;
-	const char *call = "bpf", *command = "";
-	char line[160], number[32];
+	char line[YGR_TRACE_MAX + 256];
 
-	if (!session->config.trace)
+	if (!text)
 		return;
-	info = forward->kind == YGR_CALL_BPF ? ygr_command_info((int)forward->cmd) : NULL;
-	if (forward->kind == YGR_CALL_PERF)
-		call = "perf_event_open";
-	else if (forward->kind == YGR_CALL_IOCTL)
-		call = "ioctl";
-	else if (info)
-		command = info->name;
-	snprintf(number, sizeof(number), "%u", forward->cmd);
-	uint64_t us = (ygr_session_now() - forward->started) / 1000;
-	snprintf(line, sizeof(line), "%s(%s%s) = %" PRId64 " <%" PRIu64 ".%06" PRIu64 ">", call,
-		 info ? "BPF_" : "",
-		 info                            ? command
-		 : forward->kind == YGR_CALL_BPF ? number
-						 : "...",
-		 result, us / 1000000, us % 1000000);
+	ygr_trace_line(line, text, result, handle, ygr_session_now() - started, why);
 	ygr_report_trace(&session->report, line);
+}
+
+/* One that goes no further. */
+static void trace_refused(struct ygr_session *session, const struct ygr_call_plan *plan, int error,
+			  const char *why)
+{
+	_cleanup_free_ char *text = session->config.trace ? ygr_trace_call(plan) : NULL;
+
+	trace(session, text, error, YGR_HANDLE_NONE, ygr_session_now(), why);
 }
 
 /* Learns from a reply what the new handle is. 0, or -EBADMSG for a guest that contradicts itself. */
@@ -142,7 +138,7 @@ static void call_replied(struct ygr_session *session, struct forward *forward, c
 		ygr_session_fail(session, "GuestMisbehaved", "a reply of the guest does not fit its call");
 	} else {
 		session->attached |= forward->attaches && reply.result >= 0;
-		trace(session, forward, reply.handle ? (int64_t)reply.handle : reply.result);
+		trace(session, forward->text, reply.result, reply.handle, forward->started, NULL);
 		ygr_local_answer(forward->local, YGR_MSG_REPLY, forward->id, frame->payload, frame->length,
 				 -1);
 	}
@@ -184,9 +180,20 @@ static void opened(struct forward *forward, const struct ygr_frame *frame)
 	else if (r < 0)
 		ygr_session_fail(session, "GuestMisbehaved",
 				 "the guest opened a file in a way that cannot be");
-	else
-		ygr_local_answer(forward->local, frame->type, forward->id, frame->payload, frame->length,
-				 -1);
+	if (r < 0)
+		return;
+	trace(session, forward->text, status.value, reply.handle, forward->started, NULL);
+	ygr_local_answer(forward->local, frame->type, forward->id, frame->payload, frame->length, -1);
+}
+
+static void read_replied(struct ygr_session *session, const struct forward *forward,
+			 const struct ygr_frame *frame)
+{
+	struct ygr_status status;
+
+	memcpy(&status, frame->payload, sizeof(status));
+	trace(session, forward->text, status.value, YGR_HANDLE_NONE, forward->started, NULL);
+	ygr_local_answer(forward->local, frame->type, forward->id, frame->payload, frame->length, -1);
 }
 
 static void replied(void *user, const struct ygr_frame *frame)
@@ -208,26 +215,32 @@ static void replied(void *user, const struct ygr_frame *frame)
 		ygr_session_fail(session, "GuestMisbehaved",
 				 "the guest sent more than was to be read, or less");
 	else
-		ygr_local_answer(forward->local, frame->type, forward->id, frame->payload, frame->length,
-				 -1);
+		read_replied(session, forward, frame);
+	free(forward->text);
 	free(forward);
 }
 
-static int send_on(struct ygr_local *local, const struct ygr_frame *frame, const struct forward *what)
+/* Takes TEXT. */
+static int send_on(struct ygr_local *local, const struct ygr_frame *frame, const struct forward *what,
+		   char *text)
 {
 	const struct iovec piece = {(void *)frame->payload, frame->length};
 	struct forward *forward = malloc(sizeof(*forward));
 	int r;
 
-	if (!forward)
+	if (!forward) {
+		free(text);
 		return -ENOMEM;
+	}
 	*forward = *what;
+	forward->text = text;
 	forward->local = local;
 	forward->id = frame->id;
 	forward->type = frame->type;
 	forward->started = ygr_session_now();
 	r = ygr_channel_request(local->session->channel, frame->type, &piece, 1, replied, forward);
 	if (r < 0) {
+		free(forward->text);
 		free(forward);
 		return r == -EPIPE ? 0 : r;
 	}
@@ -241,8 +254,10 @@ static void count(struct ygr_session *session, const struct ygr_call *call)
 	ygr_progress_asked(session);
 	if (call->kind == YGR_CALL_BPF && call->cmd < sizeof(session->calls) / sizeof(*session->calls))
 		session->calls[call->cmd]++;
+	else if (call->kind == YGR_CALL_PERF)
+		session->perf_events++;
 	else
-		session->other_calls++;
+		session->ioctls++;
 }
 
 static bool attaches(const struct ygr_call_plan *plan)
@@ -305,6 +320,7 @@ int ygr_forward_call(struct ygr_local *local, const struct ygr_frame *frame)
 	struct ygr_arena arena = {.data = session->arena, .size = YGR_SESSION_ARENA};
 	struct ygr_error error = YGR_ERROR_INIT;
 	struct forward forward = {};
+	char *text;
 	int r = ygr_call_decode(&host, frame->payload, frame->length, &arena, &plan);
 
 	if ((r == 0 || r == -EBADF) && asks_for_token(&plan.call)) {
@@ -321,12 +337,15 @@ int ygr_forward_call(struct ygr_local *local, const struct ygr_frame *frame)
 	} else if (r != -EBADF) {
 		return r; /* the shim's encoder makes nothing of the kind */
 	}
-	if (r < 0)
+	if (r < 0) {
+		trace_refused(session, &plan, r, error.code ? error.message : NULL);
 		r = answer_errno(local, frame->id, &plan, r) < 0 ? -ENOMEM : 1;
+	}
+	text = r == 0 && session->config.trace ? ygr_trace_call(&plan) : NULL;
 	arena_done(session, &arena);
 	if (r)
 		return r < 0 ? r : 0;
-	r = send_on(local, frame, &forward);
+	r = send_on(local, frame, &forward, text);
 	if (r == 0)
 		count(session, &plan.call);
 	return r;
@@ -346,6 +365,7 @@ static bool readable(const struct ygr_entry *entry, const struct ygr_file_io *io
 int ygr_forward_read(struct ygr_local *local, const struct ygr_frame *frame)
 {
 	struct forward forward = {.reply_type = YGR_MSG_FILE_DATA};
+	struct ygr_session *session = local->session;
 	const struct ygr_entry *entry;
 	struct ygr_file_io io;
 
@@ -360,7 +380,9 @@ int ygr_forward_read(struct ygr_local *local, const struct ygr_frame *frame)
 		ygr_local_answer(local, YGR_MSG_FILE_DATA, frame->id, &status, sizeof(status), -1);
 		return 0;
 	}
-	return send_on(local, frame, &forward);
+	session->reads++;
+	return send_on(local, frame, &forward,
+		       session->config.trace ? ygr_trace_read(io.handle, io.length) : NULL);
 }
 
 int ygr_forward_open(struct ygr_local *local, const struct ygr_frame *frame)
@@ -384,7 +406,9 @@ int ygr_forward_open(struct ygr_local *local, const struct ygr_frame *frame)
 	} else if (session->objects.count >= session->objects.max) {
 		status.value = -EMFILE;
 	} else {
-		return send_on(local, frame, &forward);
+		session->opens++;
+		return send_on(local, frame, &forward,
+			       session->config.trace ? ygr_trace_open(path, open.flags) : NULL);
 	}
 	ygr_local_answer(local, YGR_MSG_FILE_DATA, frame->id, &status, sizeof(status), -1);
 	return 0;

@@ -82,6 +82,7 @@ static int hello(struct ygr_local *local, const struct ygr_frame *frame)
 	if (frame->length != sizeof(hello))
 		return -EPROTO;
 	memcpy(&hello, frame->payload, sizeof(hello));
+	session->greetings++;
 	if (!session->greeted) {
 		session->greeted = true;
 		session->mechanism = hello.mechanism;

@@ -263,25 +263,6 @@ static int watch_all(struct ygr_session *session)
 	return r;
 }
 
-static const char *mechanism_name(const struct ygr_session *session)
-{
-	switch (session->mechanism) {
-	case YGR_LOCAL_REWRITE:
-		return "Rewrite";
-	case YGR_LOCAL_DISPATCH:
-		return "Dispatch";
-	default:
-		return "None";
-	}
-}
-
-static const char *entrance_name(const struct ygr_session *session)
-{
-	if (!session->mechanism)
-		return "None";
-	return session->entrance == YGR_LOCAL_LOADED ? "Loaded" : "Preloaded";
-}
-
 /* The start is reported when the shim has said how it hooks, or when it is clear that there is no shim. */
 static void report_started(struct ygr_session *session)
 {
@@ -295,10 +276,10 @@ static void report_started(struct ygr_session *session)
 	ygr_report_object(&session->report,
 			  json_pack("{s:s, s:i, s:s, s:s, s:s, s:s*, s:{s:s, s:b, s:b, s:b}}", "event",
 				    "started", "pid", (int)ygr_confine_app_pid(session->confined),
-				    "mechanism", mechanism_name(session), "entrance", entrance_name(session),
-				    "delivery", ygr_delivery_name(delivery), "deliveryReason",
-				    session->not_shared, "confinement", "cgroup", had->cgroup, "memory",
-				    had->memory, "cpu", had->cpu, "time", had->time));
+				    "mechanism", ygr_explain_mechanism(session), "entrance",
+				    ygr_explain_entrance(session), "delivery", ygr_delivery_name(delivery),
+				    "deliveryReason", session->not_shared, "confinement", "cgroup",
+				    had->cgroup, "memory", had->memory, "cpu", had->cpu, "time", had->time));
 }
 
 static void report_counters(struct ygr_session *session)
@@ -408,27 +389,6 @@ static int run(struct ygr_session *session)
 	return 0;
 }
 
-static void explain(struct ygr_session *session)
-{
-	json_t *calls = json_object();
-
-	for (int cmd = 0; cmd < (int)(sizeof(session->calls) / sizeof(*session->calls)); cmd++) {
-		const struct ygr_command_info *info = ygr_command_info(cmd);
-
-		if (session->calls[cmd] && info)
-			json_object_set_new(calls, info->name,
-					    json_integer((json_int_t)session->calls[cmd]));
-	}
-	if (session->other_calls)
-		json_object_set_new(calls, "perf", json_integer((json_int_t)session->other_calls));
-	ygr_report_object(&session->report,
-			  json_pack("{s:s, s:s, s:o, s:{s:I, s:I, s:I}}", "event", "explain", "mechanism",
-				    mechanism_name(session), "calls", calls, "rings", "Copied",
-				    (json_int_t)session->deliveries[YGR_DELIVERY_COPIED], "Shared",
-				    (json_int_t)session->deliveries[YGR_DELIVERY_SHARED], "Stream",
-				    (json_int_t)session->deliveries[YGR_DELIVERY_STREAM]));
-}
-
 /* In this order: requests are answered while those who asked are there. */
 static void session_deinit(struct ygr_session *session)
 {
@@ -488,7 +448,7 @@ int main(void)
 		report_started(&session);
 	report_counters(&session);
 	if (session.config.explain)
-		explain(&session);
+		ygr_explain(&session);
 	ygr_report_exited(&session.report, r < 0 || !session.confined ? 1 << 8 : session.wait_status);
 	ygr_report_finish(&session.report, 2000);
 	session_deinit(&session);

@@ -102,9 +102,10 @@ struct ygr_session {
 	struct ygr_counters counters, reported;
 	uint32_t refusals;
 	uint64_t refusal_hashes[YGR_SESSION_REFUSALS];
-	uint64_t calls[64]; /* bpf commands; explain */
-	uint64_t other_calls;
-	uint64_t deliveries[3]; /* rings opened so */
+	uint64_t calls[64];                         /* bpf commands; explain */
+	uint64_t perf_events, ioctls, reads, opens; /* the same, of other calls */
+	uint64_t greetings;                         /* processes and programs that said hello */
+	uint64_t deliveries[3];                     /* rings opened so */
 };
 
 /* As ygr_call_decoded_size() at most, and reserved only: pages come when they are touched. */
@@ -176,6 +177,11 @@ int ygr_sharing_start(struct ygr_local *local, uint32_t id, struct ygr_entry *en
 /* Goes on with what was started, if the application is held or its time is over. */
 void ygr_sharing_check(struct ygr_session *session);
 void ygr_sharing_free_all(struct ygr_session *session);
+
+/* explain.c: "Rewrite", "Dispatch", "None"; "Preloaded", "Loaded", "None"; the report at the end */
+const char *ygr_explain_mechanism(const struct ygr_session *session);
+const char *ygr_explain_entrance(const struct ygr_session *session);
+void ygr_explain(struct ygr_session *session);
 
 /* delivery.c */
 void ygr_delivery_message(struct ygr_session *session,

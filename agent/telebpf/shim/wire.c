@@ -215,7 +215,9 @@ void ygr_wire_hello(void)
 {
 	struct ygr_local_hello hello = {
 	    .pid = (uint32_t)ygr_shim.pid,
-	    .mechanism = ygr_shim.page_zero ? YGR_LOCAL_REWRITE : YGR_LOCAL_DISPATCH,
+	    .mechanism = ygr_shim.page_zero ? YGR_LOCAL_REWRITE
+			 : ygr_shim.go      ? YGR_LOCAL_DISPATCH_GO
+					    : YGR_LOCAL_DISPATCH,
 	    .entrance = ygr_shim.loaded ? YGR_LOCAL_LOADED : YGR_LOCAL_PRELOADED,
 	};
 	const uint8_t *data;

@@ -26,6 +26,11 @@ static void test_helpers(void **state)
 static void test_types(void **state)
 {
 	(void)state;
+	assert_string_equal(ygr_bpf_map_type_name(BPF_MAP_TYPE_HASH), "hash");
+	assert_string_equal(ygr_bpf_map_type_name(BPF_MAP_TYPE_RINGBUF), "ringbuf");
+	assert_string_equal(ygr_bpf_map_type_name(BPF_MAP_TYPE_USER_RINGBUF), "user_ringbuf");
+	assert_string_equal(ygr_bpf_map_type_name(33), "arena");
+	assert_null(ygr_bpf_map_type_name(34));
 	assert_string_equal(ygr_bpf_prog_type_name(BPF_PROG_TYPE_KPROBE), "kprobe");
 	assert_string_equal(ygr_bpf_prog_type_name(BPF_PROG_TYPE_RAW_TRACEPOINT_WRITABLE),
 			    "raw_tracepoint_writable");

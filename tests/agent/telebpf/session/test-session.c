@@ -102,6 +102,61 @@ static void test_go(void **state)
 #endif
 }
 
+/* Is there a trace line with all of PART and OTHER? */
+static bool traced(const struct run *run, const char *part, const char *other)
+{
+	json_t *object;
+	size_t i;
+
+	json_array_foreach(run->events, i, object)
+	{
+		const char *line = json_string_value(json_object_get(object, "line"));
+
+		if (!strcmp(session_word(object, "event"), "trace") && strstr(line, part) &&
+		    strstr(line, other))
+			return true;
+	}
+	return false;
+}
+
+static void test_trace_and_explain(void **state)
+{
+	struct world world;
+	struct run run;
+	json_t *welcome, *config, *explained;
+	const char *text;
+	int fd;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	session_world_init(&world, "");
+	fd = session_dial(&world, &welcome);
+	config = session_config(&world, YGR_SUBJECT_RINGS, "*", welcome);
+	json_object_set_new(config, "trace", json_true());
+	session_run(&run, fd, -1, config);
+	assert_int_equal(session_finish(&run), 0);
+	assert_true(
+	    traced(&run, "bpf(BPF_MAP_CREATE, {map_type=BPF_MAP_TYPE_RINGBUF, max_entries=8192", " = #"));
+	assert_true(traced(&run, "bpf(BPF_PROG_LOAD, {prog_type=BPF_PROG_TYPE_RAW_TRACEPOINT",
+			   "prog_name=\"produce\""));
+	assert_true(traced(&run, "bpf(BPF_PROG_TEST_RUN, {prog_fd=#", " = 0 <"));
+	assert_true(traced(&run, "perf_event_open({type=PERF_TYPE_SOFTWARE, config=0xa", " = #"));
+	assert_true(traced(&run, "ioctl(#", "PERF_EVENT_IOC_ENABLE, 0) = 0 <"));
+	explained = session_event(&run, "explain");
+	assert_int_equal(session_number(json_object_get(explained, "calls"), "PROG_TEST_RUN"), 300);
+	assert_true(session_number(json_object_get(explained, "calls"), "perf_event_open") > 0);
+	assert_int_equal(session_number(json_object_get(explained, "rings"), "Stream"),
+			 session_number(json_object_get(explained, "calls"), "perf_event_open") + 1);
+	assert_true(session_number(explained, "clockUncertaintyNs") > 0);
+	text = session_word(explained, "line");
+	assert_non_null(
+	    strstr(text, "hooked:    calls are rewritten where they are first made; the dynamic loader"));
+	assert_non_null(strstr(text, " 300 PROG_TEST_RUN\n"));
+	assert_non_null(strstr(text, "delivery:  Stream\n"));
+	end(&world, &run);
+}
+
 static void test_catalogue_refuses(void **state)
 {
 	struct world world;
@@ -267,6 +322,7 @@ int main(void)
 	    cmocka_unit_test(test_rings),
 	    cmocka_unit_test(test_static),
 	    cmocka_unit_test(test_go),
+	    cmocka_unit_test(test_trace_and_explain),
 	    cmocka_unit_test(test_catalogue_refuses),
 	    cmocka_unit_test(test_owner_refuses),
 	    cmocka_unit_test(test_refused_session),

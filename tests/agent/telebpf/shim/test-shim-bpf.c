@@ -87,7 +87,7 @@ static void test_go(void **state)
 		run(argv, true, &result);
 		assert_string_equal(result.output, "go ok: 60 and 60 records, kernel 6.1.99\n");
 		assert_int_equal(result.entrance, YGR_LOCAL_LOADED);
-		assert_int_equal(result.mechanism, YGR_LOCAL_DISPATCH);
+		assert_int_equal(result.mechanism, YGR_LOCAL_DISPATCH_GO);
 		assert_int_equal(result.left, 0);
 		free(result.output);
 	}
