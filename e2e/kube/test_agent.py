@@ -162,6 +162,8 @@ class Agents(AgentCase):
         self.until("an Event", lambda: [one for one in self.cluster.get("events.events.k8s.io")["items"]
                                         if one["regarding"]["name"] == "web"])
         self.assertIn("ChannelLost", self.cluster.kubectl("describe", "vmguest", "web"))
+        if shutil.which("promtool"):
+            kube.run(["promtool", "check", "metrics"], stdin=self.agent.ask("/metrics")[1])
         self._quiet()
         self._put_back()
         self._adopt()

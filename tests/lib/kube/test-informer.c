@@ -502,6 +502,64 @@ static void test_many(void **state)
 	assert_int_equal(sum, 2999 * 3000 / 2);
 }
 
+/* A page of a megabyte, of objects that nobody keeps. */
+static void large_page(struct fixture *f, struct script_peer *peer, const char *path)
+{
+	static char body[(1 << 20) + 65536];
+	char filler[2048];
+	size_t at;
+
+	(void)path;
+	memset(filler, 'x', sizeof(filler) - 1);
+	filler[sizeof(filler) - 1] = '\0';
+	at = (size_t)snprintf(body, sizeof(body),
+			      "{\"metadata\":{\"resourceVersion\":\"9\",\"continue\":\"%s\"},\"items\":[",
+			      f->lists < 64 ? "more" : "");
+	for (unsigned i = 0; i < 480; i++)
+		at += (size_t)snprintf(body + at, sizeof(body) - at,
+				       "%s{\"metadata\":{\"name\":\"n%u-%u\",\"namespace\":\"ns\","
+				       "\"annotations\":{\"a\":\"%s\"}},\"v\":-1}",
+				       i ? "," : "", f->lists, i, filler);
+	snprintf(body + at, sizeof(body) - at, "]}");
+	script_reply(peer, 200, "", body);
+}
+
+static long anonymous_kib(void)
+{
+	FILE *file = fopen("/proc/self/status", "r");
+	char line[256];
+	long kib = 0;
+
+	assert_non_null(file);
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "RssAnon: %ld", &kib) == 1)
+			break;
+	fclose(file);
+	return kib;
+}
+
+/* Sixty megabytes of list take no more memory than the first of them. */
+static void test_memory(void **state)
+{
+	struct fixture *f = *state;
+	long first = 0, most = 0;
+
+	f->list = large_page;
+	f->watch = open_watch;
+	start(f, true, 0, 0);
+	while (!ygr_kube_informer_synced(f->informer)) {
+		uv_run(&f->loop, UV_RUN_ONCE);
+		long now = anonymous_kib();
+		if (f->lists < 3)
+			first = now;
+		most = now > most ? now : most;
+	}
+	assert_int_equal(f->lists, 64);
+	assert_int_equal(ygr_kube_informer_count(f->informer), 0);
+	print_message("%ld KiB at first, %ld KiB at most\n", first, most);
+	assert_true(most - first < 8192);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -509,7 +567,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    TEST(test_pages),      TEST(test_watch_list), TEST(test_gone),        TEST(test_expired_page),
 	    TEST(test_wrong_json), TEST(test_silence),    TEST(test_no_hot_loop), TEST(test_away),
-	    TEST(test_restored),   TEST(test_bound),      TEST(test_many),
+	    TEST(test_restored),   TEST(test_bound),      TEST(test_many),        TEST(test_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
