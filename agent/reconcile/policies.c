@@ -56,7 +56,8 @@ static struct ygr_policy_wanted *add(struct ygr_policies *policies, const char *
 		ygr_log(YGR_LOG_ERROR, "reconcile", "out of memory: VMPolicy %s is not enforced", name);
 		return NULL;
 	}
-	return grown[policies->count++] = object;
+	policies->objects[policies->count++] = object;
+	return object;
 }
 
 static void soon(struct ygr_policies *policies)

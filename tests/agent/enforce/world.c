@@ -40,6 +40,28 @@ bool world_enter(void)
 	return tun >= 0;
 }
 
+int unshare_mounts(void)
+{
+	return unshare(CLONE_NEWNS) < 0 ? -1 : mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL);
+}
+
+bool world_guards_disks(void)
+{
+	struct ygr_enforce_plan *plan =
+	    world_plan("n/x/p", "policy p { guest { rule a: deny bpf } host { on a: disk vda read-only } }");
+	struct world world;
+	char message[256];
+
+	world_begin(&world);
+	const char *reason =
+	    ygr_enforce_unsupported(world.enforce, world.vm, &plan->reactions[0].actions[0], message);
+	if (reason)
+		puts(message);
+	world_end(&world);
+	ygr_enforce_plan_unref(plan);
+	return !reason;
+}
+
 static void note(struct world *world, const char *text)
 {
 	size_t len = strlen(world->log);

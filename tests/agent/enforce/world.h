@@ -24,6 +24,10 @@ struct world {
 
 /* Enters namespaces; false where this machine does not let us. Once for the process. */
 bool world_enter(void);
+/* A mount namespace alone: 0 or -1. */
+int unshare_mounts(void);
+/* Can disks be made read-only by this kernel? */
+bool world_guards_disks(void);
 void world_begin(struct world *world);
 void world_end(struct world *world);
 /* Starts or ends the room, as an agent that starts and ends would. */
