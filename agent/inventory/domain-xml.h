@@ -31,3 +31,9 @@ struct ygr_domain {
  */
 int ygr_domain_parse(const char *xml, struct ygr_vm *vm, struct ygr_domain *ret_domain,
 		     struct ygr_error *error);
+
+/*
+ * The element <interface> of XML with this MAC as it is, but for its link, which is up or down: what libvirt takes to
+ * change it. malloc'ed; NULL when there is none or without memory.
+ */
+char *ygr_domain_link_xml(const char *xml, const char *mac, bool up);

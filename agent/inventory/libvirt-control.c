@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/inventory/domain-xml.h"
 #include "lib/base/cleanup.h"
 
 static void connection_closep(virConnectPtr *connection)
@@ -45,33 +46,16 @@ static int state_of(virDomainPtr domain)
 	return state;
 }
 
-/* The element <interface> with this MAC, as libvirt wrote it, with another link state. */
 static int set_link(virDomainPtr domain, const struct ygr_vm_request *request, bool up)
 {
 	_cleanup_free_ char *xml = virDomainGetXMLDesc(domain, 0), *changed = NULL;
-	char mac[sizeof(request->argument) + 32];
 
 	if (!xml)
 		return -1;
-	snprintf(mac, sizeof(mac), "<mac address='%s'/>", request->argument);
-	char *at = strstr(xml, mac), *begin = NULL, *end;
-	if (!at)
-		return virDomainIsActive(domain) == 1 ? -1 : 0;
-	for (char *p = xml; (p = strstr(p, "<interface ")) && p < at; p++)
-		begin = p;
-	end = strstr(at, "</interface>");
-	if (!begin || !end)
-		return -1;
-	*end = '\0';
-	char *link = strstr(begin, "<link state=");
-	char *after = link ? strstr(link, "/>") : NULL;
-	if (after) /* cut out what is there */
-		memmove(link, after + 2, strlen(after + 2) + 1);
-	if (asprintf(&changed, "%s<link state='%s'/></interface>", begin, up ? "up" : "down") < 0) {
-		changed = NULL;
-		return -1;
-	}
-	return virDomainUpdateDeviceFlags(domain, changed, VIR_DOMAIN_DEVICE_MODIFY_LIVE);
+	if (virDomainIsActive(domain) != 1)
+		return 0;
+	changed = ygr_domain_link_xml(xml, request->argument, up);
+	return changed ? virDomainUpdateDeviceFlags(domain, changed, VIR_DOMAIN_DEVICE_MODIFY_LIVE) : -1;
 }
 
 static int perform(virDomainPtr domain, const struct ygr_vm_request *request)

@@ -5,9 +5,11 @@
 #include "agent/inventory/xml.h"
 
 #include <errno.h>
+#include <libxml/parser.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/inventory/domain-xml.h"
 #include "lib/base/cleanup.h"
 
 xmlNode *ygr_xml_child(xmlNode *parent, const char *name)
@@ -151,4 +153,37 @@ int ygr_domain_read_nics(xmlNode *root, struct ygr_vm *vm, struct ygr_error *err
 		vm->nic_count++;
 	}
 	return 0;
+}
+
+static xmlNode *find_nic(xmlNode *root, const char *mac)
+{
+	xmlNode *devices = ygr_xml_child(root, "devices");
+
+	for (xmlNode *node = devices ? devices->children : NULL; node; node = node->next)
+		if (node->type == XML_ELEMENT_NODE && !strcmp((const char *)node->name, "interface") &&
+		    ygr_xml_attribute_is(ygr_xml_child(node, "mac"), "address", mac))
+			return node;
+	return NULL;
+}
+
+char *ygr_domain_link_xml(const char *xml, const char *mac, bool up)
+{
+	xmlDoc *doc = xmlReadMemory(xml, (int)strlen(xml), "domain.xml", NULL,
+				    XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+	xmlNode *nic = doc ? find_nic(xmlDocGetRootElement(doc), mac) : NULL;
+	xmlBuffer *buffer = nic ? xmlBufferCreate() : NULL;
+	char *result = NULL;
+
+	if (buffer) {
+		xmlNode *link = ygr_xml_child(nic, "link");
+		if (!link)
+			link = xmlNewChild(nic, NULL, (const xmlChar *)"link", NULL);
+		if (link &&
+		    xmlSetProp(link, (const xmlChar *)"state", (const xmlChar *)(up ? "up" : "down")) &&
+		    xmlNodeDump(buffer, doc, nic, 0, 0) > 0)
+			result = strdup((const char *)xmlBufferContent(buffer));
+		xmlBufferFree(buffer);
+	}
+	xmlFreeDoc(doc);
+	return result;
 }

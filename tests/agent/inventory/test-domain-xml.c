@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/inventory/domain-xml.h"
@@ -119,6 +120,25 @@ static void test_devices(void **state)
 	ygr_vm_free(vm);
 }
 
+/* What libvirt gets to take a link down, and up again. */
+static void test_link(void **state)
+{
+	(void)state;
+	char *down = ygr_domain_link_xml(devices, "52:54:00:00:00:01", false);
+	assert_string_equal(
+	    down, "<interface type=\"bridge\"><mac address=\"52:54:00:00:00:01\"/>"
+		  "<target dev=\"vnet3\"/><alias name=\"net0\"/><link state=\"down\"/></interface>");
+	char domain[512];
+	snprintf(domain, sizeof(domain), "<domain><devices>%s</devices></domain>", down);
+	char *up = ygr_domain_link_xml(domain, "52:54:00:00:00:01", true);
+	assert_non_null(strstr(up, "<link state=\"up\"/></interface>"));
+	assert_null(strstr(up, "down"));
+	assert_null(ygr_domain_link_xml(devices, "52:54:00:00:00:09", false));
+	assert_null(ygr_domain_link_xml("<domain>", "52:54:00:00:00:01", false));
+	free(up);
+	free(down);
+}
+
 static void test_not_ours(void **state)
 {
 	struct ygr_error error = YGR_ERROR_INIT;
@@ -166,9 +186,9 @@ static void test_wrong(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_ours),    cmocka_unit_test(test_defaults_and_channel),
-	    cmocka_unit_test(test_devices), cmocka_unit_test(test_not_ours),
-	    cmocka_unit_test(test_wrong),
+	    cmocka_unit_test(test_ours),     cmocka_unit_test(test_defaults_and_channel),
+	    cmocka_unit_test(test_devices),  cmocka_unit_test(test_link),
+	    cmocka_unit_test(test_not_ours), cmocka_unit_test(test_wrong),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
