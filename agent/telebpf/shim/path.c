@@ -1,5 +1,5 @@
 /*
- * Four kinds of names below /proc mean something else than the kernel would say, and cannot be mounted over the
+ * Five kinds of names below /proc mean something else than the kernel would say, and cannot be mounted over the
  * application's own:
  *
  * - /proc/self/fdinfo/N (or with its own pid) of a remote descriptor N. libbpf and bpftool read there what
@@ -10,6 +10,7 @@
  * - /proc/self/exe of a static program: for the kernel that is the shim, which has loaded it (load.c).
  * - /proc/mounts, /proc/self/mounts and mountinfo: tools look there for the cgroup, trace and bpf file systems,
  *   which are the guest's. They get those of the guest's first process, where the grant shows them.
+ * - /proc/self/fd/N, read as a link: what N stands for. bpftool tells maps from programs by it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -85,13 +86,13 @@ static const char *skip_own(const char *at)
 	return end && (*end == '\0' || *end == '/') ? end : NULL;
 }
 
-/* The descriptor that NAME is the fdinfo of, or -1. */
-static int64_t fdinfo_of(const struct name *name)
+/* The descriptor that NAME is about in FOLDER ("/fd/", "/fdinfo/") of the application's own process, or -1. */
+static int64_t number_in(const struct name *name, const char *folder)
 {
 	const char *at = *name->process ? skip_own(name->process + 1) : NULL;
 	int64_t fd;
 
-	at = at ? skip(at, "/fdinfo/") : NULL;
+	at = at ? skip(at, folder) : NULL;
 	fd = at ? number(&at) : -1;
 	return at && *at == '\0' ? fd : -1;
 }
@@ -194,20 +195,42 @@ static int64_t perform(const struct ygr_regs *regs, unsigned index, const struct
 	return regs->rax == SYS_readlinkat ? guest_target(regs->rdx, r) : r;
 }
 
+/* Answers REGS, a readlink, with TARGET. */
+static int64_t give_target(const struct ygr_regs *regs, unsigned index, const char *target)
+{
+	uint64_t to = index == 0 ? regs->rsi : regs->rdx, room = index == 0 ? regs->rdx : regs->r10;
+	uint64_t length = strlen(target);
+
+	if ((int64_t)room <= 0)
+		return -EINVAL;
+	length = length < room ? length : room;
+	return ygr_user_write(NULL, to, target, length) < 0 ? -EFAULT : (int64_t)length;
+}
+
+/* What a kernel calls the file behind descriptor FD, which is a placeholder here; NULL: its own name is right. */
+static const char *target_of(int64_t fd)
+{
+	static const char *const targets[] = {
+	    [YGR_OBJECT_MAP] = "anon_inode:bpf-map",     [YGR_OBJECT_PROG] = "anon_inode:bpf-prog",
+	    [YGR_OBJECT_LINK] = "anon_inode:bpf_link",   [YGR_OBJECT_BTF] = "anon_inode:btf",
+	    [YGR_OBJECT_ITER] = "anon_inode:bpf_iter",   [YGR_OBJECT_PERF] = "anon_inode:[perf_event]",
+	    [YGR_OBJECT_TOKEN] = "anon_inode:bpf-token",
+	};
+	const struct ygr_slot *slot = fd < 0 ? NULL : ygr_slot_of(fd);
+	uint32_t kind = slot && ygr_table_ours() ? slot->object.kind : YGR_OBJECT_NONE;
+
+	return kind < sizeof(targets) / sizeof(*targets) ? targets[kind] : NULL;
+}
+
 /* REGS is about the link to the executable of a program that the shim has loaded. */
 static int64_t perform_exe(const struct ygr_regs *regs, unsigned index)
 {
 	struct ygr_regs copy = *regs;
-	uint64_t to = index == 0 ? regs->rsi : regs->rdx, room = index == 0 ? regs->rdx : regs->r10;
-	uint64_t length = strlen(ygr_shim.executable);
 
 	switch (regs->rax) {
 	case SYS_readlink:
 	case SYS_readlinkat:
-		if ((int64_t)room <= 0)
-			return -EINVAL;
-		length = length < room ? length : room;
-		return ygr_user_write(NULL, to, ygr_shim.executable, length) < 0 ? -EFAULT : (int64_t)length;
+		return give_target(regs, index, ygr_shim.executable);
 	case SYS_lstat:
 		return ygr_native(regs);
 	case SYS_newfstatat:
@@ -236,6 +259,12 @@ int64_t ygr_hook_path(const struct ygr_regs *regs, unsigned index)
 		return ygr_native(regs);
 	if (ygr_shim.executable[0] && is_own_exe(&name))
 		return perform_exe(regs, index);
+	if (regs->rax == SYS_readlink || regs->rax == SYS_readlinkat) {
+		const char *target = target_of(number_in(&name, "/fd/"));
+
+		if (target)
+			return give_target(regs, index, target);
+	}
 	return of_others(&name) ? perform(regs, index, &name) : ygr_native(regs);
 }
 
@@ -267,7 +296,7 @@ int64_t ygr_hook_open(const struct ygr_regs *regs)
 		return perform(regs, index, &name);
 	if (ygr_shim.executable[0] && is_own_exe(&name))
 		return perform_exe(regs, index);
-	fd = fdinfo_of(&name);
+	fd = number_in(&name, "/fdinfo/");
 	if (fd < 0 || !ygr_slot_of(fd) || !ygr_table_ours())
 		return ygr_native(regs);
 	mask = ygr_shim_lock();

@@ -169,18 +169,23 @@ static void mapped(void)
 static void fdinfo(int map)
 {
 	char path[3][64], text[4096];
+	ssize_t n;
 
 	snprintf(path[0], sizeof(path[0]), "/proc/self/fdinfo/%d", map);
 	snprintf(path[1], sizeof(path[1]), "/proc/thread-self/fdinfo/%d", map);
 	snprintf(path[2], sizeof(path[2]), "/proc/%d/fdinfo/%d", getpid(), map);
 	for (int i = 0; i < 3; i++) {
 		FILE *stream = fopen(path[i], "re");
-		size_t n = stream ? fread(text, 1, sizeof(text) - 1, stream) : 0;
+		size_t length = stream ? fread(text, 1, sizeof(text) - 1, stream) : 0;
 
-		MUST(n > 0 && fclose(stream) == 0);
-		text[n] = '\0';
+		MUST(length > 0 && fclose(stream) == 0);
+		text[length] = '\0';
 		MUST(strstr(text, "memlock:") && strstr(text, "value_size:\t8\n"));
 	}
+	snprintf(path[0], sizeof(path[0]), "/proc/self/fd/%d", map);
+	n = readlink(path[0], text, sizeof(text));
+	MUST(n == 18 && memcmp(text, "anon_inode:bpf-map", 18) == 0);
+	MUST(readlink(path[0], text, 5) == 5 && readlink("/proc/self/fd/0", text, sizeof(text)) > 0);
 	/* Of others it is the node's own. */
 	MUST(access("/proc/self/fdinfo/1", R_OK) == 0 && open("/proc/self/fdinfo/4000", O_RDONLY) == -1);
 }
