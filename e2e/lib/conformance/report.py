@@ -27,6 +27,18 @@ An application that fails inside the guest, because its kernel has no such funct
 it fails in the same words and with the same exit status from the node. A run of some applications renews their rows
 only, so rows may come from more than one run.
 
+What works inside the guest and not from the node:
+
+- **Attaching through netlink** (`bpftool net attach`, tc filters): netlink is only asked (DECISIONS, "Netlink is asked,
+  never told"). BPF links attach to devices.
+- **Values of STRUCT_OPS maps** (`bpftool struct_ops dump` and `register`): they hold addresses of programs, and are
+  refused with EOPNOTSUPP.
+- **Iterators over one cgroup** that name it by a descriptor: EBADF. By id they work.
+- **Pins by a directory's descriptor** (BPF_F_PATH_FD): refused; absolute paths work.
+
+What works and takes longer: a tool that reads a map key by key asks the guest once for each. One that does so every
+second over thousands of keys prints later than every second.
+
 """
 
 
