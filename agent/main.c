@@ -13,6 +13,7 @@
 #include "agent/telebpf/catalogue.h"
 #include "lib/api/meta.h"
 #include "lib/base/log.h"
+#include "lib/policy/policy.h"
 
 static const char help[] =
     "Usage: yagura-agent [OPTIONS]\n\n"
@@ -101,6 +102,29 @@ static int parse(int argc, char **argv, struct arguments *arguments)
 	return optind < argc ? usage("no arguments are expected") : -1;
 }
 
+/* What the language has to say about a policy: how many errors. */
+static int check_policy(const char *file, const struct ygr_vm_policy *policy)
+{
+	struct ygr_error error = YGR_ERROR_INIT;
+	struct ygr_buf said = YGR_BUF_INIT(1 << 20);
+	struct ygr_policy_unit *unit;
+	char name[512];
+
+	snprintf(name, sizeof(name), "%s: VMPolicy %s/%s", file, policy->meta.namespace_, policy->meta.name);
+	if (ygr_policy_unit_new(name, policy->text, policy->text_length, &unit, &error) < 0) {
+		fprintf(stderr, "%s\n", error.message);
+		return 1;
+	}
+	int bad = (int)ygr_policy_unit_errors(unit);
+	if (!bad)
+		ygr_policy_unit_review(unit);
+	if (ygr_policy_unit_said(unit, &said) == 0 && said.len)
+		fwrite(said.data, 1, said.len, stderr);
+	ygr_buf_deinit(&said);
+	ygr_policy_unit_free(unit);
+	return bad;
+}
+
 static int check(const struct ygr_config *config)
 {
 	struct ygr_manifest_set none = {0}, set = {0};
@@ -133,6 +157,9 @@ static int check(const struct ygr_config *config)
 			bad++;
 		}
 	}
+	for (size_t i = 0; i < set.count; i++)
+		if (set.items[i].policy)
+			bad += check_policy(set.items[i].file, set.items[i].policy);
 	if (!bad)
 		printf("%zu objects, all good\n", set.count);
 	ygr_manifest_deinit(&set);
