@@ -11,8 +11,10 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -32,17 +34,58 @@ def uuid(number):
     return f"11111111-1111-1111-1111-{number:012d}"
 
 
+class Cutter:
+    """A port of loopback behind which ADDRESS is, and whose connections can be cut."""
+
+    def __init__(self, address):
+        self.address, self.open, self.lock = address, [], threading.Lock()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"https://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self.listener.accept()
+                far = socket.create_connection(self.address)
+                with self.lock:
+                    self.open += [near, far]
+                for one, other in ((near, far), (far, near)):
+                    threading.Thread(target=self._copy, args=(one, other), daemon=True).start()
+
+    @staticmethod
+    def _copy(one, other):
+        with contextlib.suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+        for end in (one, other):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def cut(self):
+        with self.lock:
+            for one in self.open:
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+                one.close()
+            self.open = []
+
+    def close(self):
+        self.listener.close()
+        self.cut()
+
+
 class Agent:
     """yagura-agent in FOLDER; its token is in a file of its own."""
 
-    def __init__(self, cluster, folder):
+    def __init__(self, cluster, folder, url=None):
         self.cluster, self.folder = cluster, pathlib.Path(folder)
         self.process = None
         self.port = kube.free_port()
         kube.run([case.BUILD / "cli/yagura", "keys", "init", self.folder / "keys"])
         self.turn_token()
         config = {"apiVersion": "v1", "kind": "Config", "current-context": "c", "clusters": [
-            {"name": "c", "cluster": {"server": cluster.url, "certificate-authority": str(cluster.folder / "ca.crt")}}],
+            {"name": "c", "cluster": {"server": url or cluster.url, "certificate-authority": str(cluster.folder / "ca.crt")}}],
             "users": [{"name": "u", "user": {"tokenFile": "token"}}],
             "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": NAMESPACE}}]}
         (self.folder / "kubeconfig").write_text(json.dumps(config))
@@ -115,7 +158,9 @@ class AgentCase(case.Case):
                      "containers": [{"name": "a", "image": "a"}]}}])
         folder = tempfile.mkdtemp(prefix="yagura-agent.")
         self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
-        self.agent = Agent(self.cluster, folder)
+        self.cutter = Cutter(self.cluster.address)
+        self.addCleanup(self.cutter.close)
+        self.agent = Agent(self.cluster, folder, self.cutter.url)
         self.addCleanup(self.agent.stop)
 
     def tearDown(self):
@@ -255,6 +300,42 @@ class Agents(AgentCase):
         print(f"reflected {time.monotonic() - back:.1f} s after recovery")
         self.monitor("new")
         self.until("a new monitor", lambda: self.monitors() == ["base", "new"], AFTER_RECOVERY)
+
+    def asked(self):
+        """Requests that the server has seen for monitors and VMGuests, watches by their beginning."""
+        found = re.findall(r'^apiserver_request_total\{[^}]*resource="(?:vmmonitors|vmguests)"[^}]*\} (\S+)$',
+                           self.cluster.request("GET", "/metrics")[1], re.M)
+        return sum(map(float, found))
+
+    def test_cut_each_second(self):
+        """Every connection is cut each second for a minute: what changes meanwhile arrives, and nobody runs hot."""
+        self.agent.start()
+        self.until("readiness", self.agent.ready)
+        before, end, turn = self.asked(), time.monotonic() + 60, 0
+        while time.monotonic() < end:
+            self.cutter.cut()
+            if turn % 10 == 0:
+                self.monitor(f"m{turn // 10}")
+            turn += 1
+            time.sleep(1)
+        rate = (self.asked() - before) / 60
+        last = sorted(f"m{i}" for i in range((turn - 1) // 10 + 1))
+        self.until("the last state", lambda: self.monitors() == last, AFTER_RECOVERY)
+        print(f"{rate:.1f} requests a second for monitors and VMGuests while {turn} times cut")
+        self.assertLess(rate, 5)
+
+    def test_conflict(self):
+        """Somebody else writes the same fields again and again: the agent's word stands in the end, with patience."""
+        self.agent.start()
+        self.until("the status", lambda: "status" in self.guest())
+        before, end = self.agent.requests("apply"), time.monotonic() + 20
+        while time.monotonic() < end:
+            self.cluster.kubectl("patch", "vmguest", "web", "--subresource=status", "--type=merge", "-p",
+                                 '{"status": {"phase": "Unknown"}}')
+        written = self.agent.requests("apply") - before
+        print(f"{written} writes in 20 s against another manager")
+        self.assertLess(written, 20)
+        self.until("the agent's word", lambda: self.guest()["status"]["phase"] == "Running")
 
     def test_many(self):
         """A hundred VMs."""
