@@ -46,6 +46,55 @@ int BPF_PROG(f_open, struct file *file, int ret)
 	DECIDE(open);
 }
 
+/*
+ * What was open before the policy came is asked about when it is used: then `open` is asked quietly, since it was
+ * no open, and only for files that were open when the generation came, which are few.
+ */
+inline_always bool was_held(struct file *file)
+{
+	struct ygr_policy_identity identity;
+	__u64 word = *(volatile __u64 *)&control.word;
+	__u32 slot = word & (YGR_FRAME_SLOTS - 1);
+	struct inode *inode = file->f_inode;
+	if (!(word >> (32 + OP_OPEN) & 1) || !inode || (inode->i_mode & S_IFMT) != S_IFREG)
+		return false;
+	void *inner = bpf_map_lookup_elem(&held, &slot);
+	identify(inode, &identity);
+	return inner && bpf_map_lookup_elem(inner, &identity);
+}
+
+DECISIONS(held_use);
+SEC("lsm/file_permission")
+int BPF_PROG(f_held_use, struct file *file, int mask, int ret)
+{
+	if (!was_held(file))
+		return ret;
+	BEGIN(OP_OPEN);
+	work.context->flags |= YGR_CONTEXT_QUIET;
+	if (mask & MAY_READ)
+		work.event->access |= YGR_POLICY_READ;
+	if (mask & MAY_WRITE)
+		work.event->access |= YGR_POLICY_WRITE;
+	gather_file(work.context, file->f_inode, file->f_path.dentry, &file->f_path, work.slot, work.needs);
+	DECIDE(held_use);
+}
+
+DECISIONS(held_map);
+SEC("lsm/mmap_file")
+int BPF_PROG(f_held_map, struct file *file, unsigned long reqprot, unsigned long prot, unsigned long flags,
+	     int ret)
+{
+	if (!file || !was_held(file))
+		return ret;
+	BEGIN(OP_OPEN);
+	work.context->flags |= YGR_CONTEXT_QUIET;
+	work.event->access = YGR_POLICY_READ;
+	if ((prot & PROT_WRITE) && (flags & MAP_SHARED))
+		work.event->access |= YGR_POLICY_WRITE;
+	gather_file(work.context, file->f_inode, file->f_path.dentry, &file->f_path, work.slot, work.needs);
+	DECIDE(held_map);
+}
+
 #define ENTRY_FRAME(name, hook, operation, when, directory, entry, ...)                                     \
 	DECISIONS(name);                                                                                    \
 	SEC("lsm/" hook) int BPF_PROG(f_##name, __VA_ARGS__, int ret)                                       \

@@ -16,6 +16,7 @@
 #define YGR_FRAME_ANCESTORS  24 /* tasks above a task that are looked at when marks are given anew */
 #define YGR_FRAME_LINEAGES   64 /* marks of descendants, of all policies together */
 #define YGR_FRAME_ALIASES    16384
+#define YGR_FRAME_HELD       65536 /* files that are open when a generation comes */
 #define YGR_FRAME_RING_BYTES (1u << 20)
 
 /* What frames need to find out for an operation, beside what costs nothing. */
@@ -78,6 +79,6 @@ struct ygr_frame_control {
 /* What the resolver prints for each descriptor of yagura-guest. */
 struct ygr_frame_resolved {
 	__u32 fd;
-	__u32 reserved;
+	__u32 mode; /* of the inode */
 	struct ygr_policy_identity identity;
 };

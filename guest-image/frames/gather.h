@@ -21,7 +21,12 @@
 #define AF_INET6    10
 #define S_IFMT      0170000
 #define S_IFSOCK    0140000
+#define S_IFREG     0100000
+#define PROT_WRITE  2ul
 #define PROT_EXEC   4ul
+#define MAP_SHARED  1ul
+#define MAY_WRITE   2
+#define MAY_READ    4
 
 #define inline_always static __always_inline
 
@@ -85,6 +90,8 @@ OUTER(lineage_directories, struct ygr_policy_identity, __u64, 1);
  * come to such a name since. */
 OUTER(watched, struct ygr_policy_entry_name, struct ygr_policy_identity, 1);
 OUTER(aliases, struct ygr_policy_identity, struct ygr_policy_identity, 1);
+/* Files that were open already when the generation came: nobody has asked whether they may be. */
+OUTER(held, struct ygr_policy_identity, __u32, 1);
 
 inline_always bool nothing(const struct ygr_policy_identity *identity)
 {

@@ -202,7 +202,7 @@ int BPF_PROG(u_umount, struct vfsmount *mnt, int flags, int ret)
 
 /* Reading and marking, on behalf of yagura-guest. */
 
-/* Says what the descriptors of the one who reads lead to. */
+/* Says what descriptors lead to: those of one task, or of all. */
 SEC("iter/task_file")
 int i_resolve(struct bpf_iter__task_file *ctx)
 {
@@ -211,6 +211,7 @@ int i_resolve(struct bpf_iter__task_file *ctx)
 	if (!file || !file->f_inode)
 		return 0;
 	row.fd = ctx->fd;
+	row.mode = file->f_inode->i_mode;
 	identify(file->f_inode, &row.identity);
 	bpf_seq_write(ctx->meta->seq, &row, sizeof(row));
 	return 0;

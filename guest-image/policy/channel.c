@@ -13,8 +13,9 @@
 #include "guest-image/guest/link.h"
 #include "guest-image/policy/verdicts.h"
 #include "lib/base/cleanup.h"
+#include "lib/base/log.h"
 
-#define CLOCK_MS 60000 /* the clock is set now and then; what is in the ring is looked at too */
+#define CLOCK_MS 10000 /* the clock is set now and then, and names that led nowhere are looked up again */
 
 struct channel {
 	struct ygr_guest_link link;
@@ -81,20 +82,40 @@ static int take(struct channel *channel, const struct ygr_frame *frame)
 	}
 }
 
+static int send_one(struct channel *channel, const struct ygr_frame_context *record, uint64_t position)
+{
+	struct ygr_violation violation;
+	ygr_policies_violation(&channel->policies, record, position, &violation);
+	struct iovec piece = {&violation, sizeof(violation)};
+	return ygr_guest_link_send(&channel->link, YGR_MSG_VIOLATION, 0, &piece, 1);
+}
+
+/* All that is there, as far as the peer takes it; where it does not, the loop waits for room. */
 static int send_verdicts(struct channel *channel)
 {
 	struct ygr_frame_context record;
-	struct ygr_violation violation;
 	uint64_t position;
-	while (channel->ring_fd >= 0 && ygr_guest_link_backlog(&channel->link) < YGR_GUEST_BACKLOG &&
-	       ygr_verdicts_next(&channel->verdicts, &record, &position)) {
-		ygr_policies_violation(&channel->policies, &record, position, &violation);
-		struct iovec piece = {&violation, sizeof(violation)};
-		int r = ygr_guest_link_send(&channel->link, YGR_MSG_VIOLATION, 0, &piece, 1);
-		if (r < 0)
-			return r;
+	int r = 0;
+	while (r == 0) {
+		bool more = channel->ring_fd >= 0;
+		while (r == 0 && more && ygr_guest_link_backlog(&channel->link) < YGR_GUEST_BACKLOG) {
+			more = ygr_verdicts_next(&channel->verdicts, &record, &position);
+			if (more)
+				r = send_one(channel, &record, position);
+		}
+		if (r == 0)
+			r = ygr_guest_link_flush(&channel->link);
+		if (!more || ygr_guest_link_backlog(&channel->link) >= YGR_GUEST_BACKLOG)
+			break;
 	}
-	return ygr_guest_link_flush(&channel->link);
+	return r;
+}
+
+static void refresh(struct channel *channel)
+{
+	struct ygr_error error = YGR_ERROR_INIT;
+	if (ygr_policies_refresh(&channel->policies, &error) < 0)
+		ygr_log(YGR_LOG_ERROR, "guest", "names are not looked up again: %s", error.message);
 }
 
 static int loop(struct channel *channel)
@@ -122,8 +143,10 @@ static int loop(struct channel *channel)
 		int n = epoll_wait(channel->epoll_fd, happened, 2, CLOCK_MS);
 		if (n < 0 && errno != EINTR)
 			return -errno;
-		if (n == 0 && channel->policies.open)
+		if (n == 0 && channel->policies.open) {
 			ygr_generation_set_clock(&channel->policies.loader);
+			refresh(channel);
+		}
 		for (int i = 0; i < n; i++)
 			if (happened[i].data.fd == channel->link.fd &&
 			    happened[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR) &&
@@ -152,8 +175,10 @@ int ygr_policy_channel_run(int fd, const struct ygr_policies_setup *setup, struc
 		channel.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 		r = channel.epoll_fd < 0 ? -errno : watch_ring(&channel);
 	}
-	if (r == 0)
+	if (r == 0) {
+		refresh(&channel);
 		r = loop(&channel);
+	}
 	bool gone = r == -ECONNRESET || r == -EPIPE;
 	if (!gone && error->code == 0)
 		ygr_error_set(error, -r, "a policy connection has ended: %s", strerror(-r));

@@ -121,13 +121,21 @@ static int find_missing(const struct ygr_bundle *bundle, const struct ygr_guest_
 	return 0;
 }
 
+static size_t room_of(enum ygr_outer outer, size_t count, bool opens)
+{
+	if (outer == YGR_OUTER_ALIASES)
+		return YGR_FRAME_ALIASES;
+	return outer == YGR_OUTER_HELD && opens ? YGR_FRAME_HELD : count;
+}
+
 static int make_inner(struct ygr_loader *loader, struct ygr_generation *generation,
 		      const struct ygr_marks *marks, struct ygr_error *error)
 {
+	bool opens = generation->operations >> YGR_OP_OPEN & 1;
 	for (unsigned i = 0; i < YGR_OUTERS; i++) {
 		const struct ygr_mark_table *table = &marks->tables[i];
 		int fd = new_map(loader, generation, BPF_MAP_TYPE_HASH, table->key_size, table->value_size,
-				 i == YGR_OUTER_ALIASES ? YGR_FRAME_ALIASES : table->count, 0, error);
+				 room_of(i, table->count, opens), 0, error);
 		if (fd < 0)
 			return fd;
 		generation->inner[i] = fd;
@@ -254,6 +262,13 @@ static int mark_tasks(struct ygr_loader *loader, const struct ygr_generation *ge
 	return r < 0 ? r : ygr_loader_mark(loader); /* what was forked off behind the first round */
 }
 
+/* What is open now; asked again behind the switch, for what is opened until then. */
+static void hold(struct ygr_loader *loader, const struct ygr_generation *generation)
+{
+	if (generation->operations >> YGR_OP_OPEN & 1)
+		(void)ygr_loader_hold(loader, generation->inner[YGR_OUTER_HELD]);
+}
+
 static int build(struct ygr_loader *loader, struct ygr_generation *generation,
 		 struct ygr_bundle *const *bundles, struct ygr_missing *missing, struct ygr_error *error)
 {
@@ -274,6 +289,8 @@ static int build(struct ygr_loader *loader, struct ygr_generation *generation,
 	}
 	if (r == 0)
 		r = load_decisions(loader, generation, error);
+	if (r == 0)
+		hold(loader, generation);
 	if (r == 0 && mark_tasks(loader, generation, &marks) < 0)
 		r = ygr_error_set(error, EIO, "tasks cannot be marked");
 	generation->lineage_used = marks.lineage_used;
@@ -348,6 +365,7 @@ void ygr_generation_commit(struct ygr_loader *loader, struct ygr_generation *gen
 	uint32_t before = (uint32_t)control->word % YGR_FRAME_SLOTS;
 	__atomic_store_n(&control->word, (uint64_t)generation->operations << 32 | generation->slot,
 			 __ATOMIC_SEQ_CST);
+	hold(loader, generation);
 	control->content = content;
 	__atomic_store_n(&control->marking_on, 0, __ATOMIC_SEQ_CST);
 	for (unsigned i = 0; i < YGR_FRAME_LINEAGES; i++)

@@ -13,6 +13,8 @@ const struct ygr_hook_frame ygr_hook_frames[YGR_FRAMES] = {
     {"exec", "bprm_check_security", YGR_OP_EXEC, false},
     {"exec_loader", "mmap_file", YGR_OP_EXEC, false},
     {"open", "file_open", YGR_OP_OPEN, false},
+    {"held_use", "file_permission", YGR_OP_OPEN, false},
+    {"held_map", "mmap_file", YGR_OP_OPEN, false},
     {"create", "path_mknod", YGR_OP_CREATE, false},
     {"create_dir", "path_mkdir", YGR_OP_CREATE, false},
     {"create_symlink", "path_symlink", YGR_OP_CREATE, false},

@@ -28,9 +28,9 @@ static const char *const upkeep[] = {"u_fork",       "u_exec",      "u_rename", 
 				     "u_pin_unlink", "u_pin_rmdir", "u_pin_rename", "u_umount"};
 #define UPKEEP (sizeof(upkeep) / sizeof(upkeep[0]))
 
-static const char *const outer_names[YGR_OUTERS] = {"directories",  "exe_directories",     "cgroups",
-						    "lineage_exes", "lineage_directories", "watched",
-						    "aliases"};
+static const char *const outer_names[YGR_OUTERS] = {
+    "directories",         "exe_directories", "cgroups", "lineage_exes",
+    "lineage_directories", "watched",         "aliases", "held"};
 
 static const void *elf(size_t *ret_size)
 {
@@ -381,4 +381,16 @@ int ygr_loader_identify(struct ygr_loader *loader, const int *fds, size_t count,
 int ygr_loader_mark(struct ygr_loader *loader)
 {
 	return run_iterator(loader, "i_mark", false, NULL, NULL);
+}
+
+static void take_held(const struct ygr_frame_resolved *row, void *user)
+{
+	uint32_t one = 1;
+	if (S_ISREG(row->mode)) /* without room: as for any descriptor that is opened in between */
+		(void)bpf_map_update_elem(*(int *)user, &row->identity, &one, BPF_ANY);
+}
+
+int ygr_loader_hold(struct ygr_loader *loader, int held)
+{
+	return run_iterator(loader, "i_resolve", false, take_held, &held);
 }

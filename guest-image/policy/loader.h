@@ -24,7 +24,7 @@ struct ygr_hook_frame {
 	bool optional; /* other frames of the operation see it all where this kernel lacks the hook */
 };
 
-#define YGR_FRAMES 39
+#define YGR_FRAMES 41
 extern const struct ygr_hook_frame ygr_hook_frames[YGR_FRAMES];
 
 /* Maps with one inner map for each slot. */
@@ -36,6 +36,7 @@ enum ygr_outer {
 	YGR_OUTER_LINEAGE_DIRECTORIES,
 	YGR_OUTER_WATCHED,
 	YGR_OUTER_ALIASES,
+	YGR_OUTER_HELD,
 	YGR_OUTERS,
 };
 
@@ -72,5 +73,7 @@ void ygr_loader_sweep(const struct ygr_loader *loader);
 /* What COUNT descriptors of this process lead to: each RET_IDENTITIES is zero where it could not be found out. */
 int ygr_loader_identify(struct ygr_loader *loader, const int *fds, size_t count,
 			struct ygr_policy_identity *ret_identities);
+/* Puts every regular file that any task has open into the map HELD. */
+int ygr_loader_hold(struct ygr_loader *loader, int held);
 /* Marks all tasks by control->marking and control->marking_keep. */
 int ygr_loader_mark(struct ygr_loader *loader);

@@ -260,6 +260,7 @@ int ygr_marks_make(struct ygr_loader *loader, const struct ygr_guest_name_table 
 	    [YGR_OUTER_LINEAGE_EXES] = {sizeof(struct ygr_policy_identity), 8},
 	    [YGR_OUTER_LINEAGE_DIRECTORIES] = {sizeof(struct ygr_policy_identity), 8},
 	    [YGR_OUTER_WATCHED] = {sizeof(struct ygr_policy_entry_name), sizeof(struct ygr_policy_identity)},
+	    [YGR_OUTER_HELD] = {sizeof(struct ygr_policy_identity), 4},
 	    [YGR_OUTER_ALIASES] = {sizeof(struct ygr_policy_identity), sizeof(struct ygr_policy_identity)},
 	};
 	struct ygr_marks marks = {0};

@@ -64,11 +64,27 @@ static int open_loader(struct ygr_policies *policies, struct ygr_error *error)
 	return r;
 }
 
+/* Makes a generation of what is stored, with what names lead to now, and puts it in force. */
+static int renew(struct ygr_policies *policies, struct ygr_bundle *const *bundles, size_t count,
+		 struct ygr_error *error)
+{
+	struct ygr_missing missing[YGR_POLICIES_MAX] = {0};
+	struct ygr_generation *generation;
+	int r = ygr_generation_prepare(&policies->loader, bundles, count, missing, &generation, error);
+	if (r == 0) {
+		ygr_generation_commit(&policies->loader, generation, content_of(bundles, count));
+		ygr_generation_free(generation);
+		ygr_loader_sweep(&policies->loader);
+	}
+	forget_missing(policies);
+	memcpy(policies->missing, missing, sizeof(missing));
+	return r;
+}
+
 /* Enforces what is stored, unless the kernel does so already. */
 static int enforce_stored(struct ygr_policies *policies, struct ygr_error *error)
 {
 	struct ygr_bundle *bundles[YGR_POLICIES_MAX + 1];
-	struct ygr_generation *generation;
 	bool forbidden = strcmp(policies->enforceable.reason, "ForbiddenByOwner") == 0;
 	size_t count = forbidden ? 0 : gather(policies, NULL, bundles);
 	if (count == 0 && access(YGR_LOADER_PINS, F_OK) < 0)
@@ -76,17 +92,23 @@ static int enforce_stored(struct ygr_policies *policies, struct ygr_error *error
 	int r = open_loader(policies, error);
 	if (r < 0)
 		return r;
-	uint64_t content = content_of(bundles, count);
-	if (policies->loader.control->content == content &&
-	    ygr_loader_attach(&policies->loader, 0, error) == 0)
+	policies->adopted = policies->loader.control->content == content_of(bundles, count) &&
+			    ygr_loader_attach(&policies->loader, 0, error) == 0;
+	return policies->adopted ? 0 : renew(policies, bundles, count, error);
+}
+
+int ygr_policies_refresh(struct ygr_policies *policies, struct ygr_error *error)
+{
+	struct ygr_bundle *bundles[YGR_POLICIES_MAX + 1];
+	bool come = policies->adopted;
+	for (unsigned i = 0; i < YGR_POLICIES_MAX; i++)
+		for (unsigned j = 0; j < policies->missing[i].count; j++)
+			come |= access(policies->missing[i].names[j], F_OK) == 0;
+	if (!policies->open || policies->enforceable.reason[0] || !come)
 		return 0;
-	r = ygr_generation_prepare(&policies->loader, bundles, count, policies->missing, &generation, error);
-	if (r < 0)
-		return r;
-	ygr_generation_commit(&policies->loader, generation, content);
-	ygr_generation_free(generation);
-	ygr_loader_sweep(&policies->loader);
-	return 0;
+	policies->adopted = false;
+	size_t count = gather(policies, NULL, bundles);
+	return count > 0 ? renew(policies, bundles, count, error) : 0;
 }
 
 int ygr_policies_open(struct ygr_policies *policies, const struct ygr_policies_setup *setup,

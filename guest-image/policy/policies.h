@@ -12,7 +12,8 @@ struct ygr_policies {
 	uint8_t root[32];
 	uint8_t vm[16];
 	bool has_vm;
-	bool open; /* the frames are there */
+	bool open;    /* the frames are there */
+	bool adopted; /* as another process left them: what is missing is not known */
 	struct ygr_loader loader;
 	struct ygr_store store;
 	struct ygr_missing
@@ -38,6 +39,9 @@ void ygr_policies_close(struct ygr_policies *policies);
  * -EOPNOTSUPP (not enforceable), -EPROTO, or the kernel's error. Nothing has changed then. */
 int ygr_policies_load(struct ygr_policies *policies, const struct ygr_policy_load *load, const void *data,
 		      struct ygr_error *error);
+
+/* Looks names up again when some have come that led nowhere, or when it is not known which did. */
+int ygr_policies_refresh(struct ygr_policies *policies, struct ygr_error *error);
 
 /* The JSON of POLICY_STATUS, MESSAGE in it; caller frees. NULL without memory. */
 char *ygr_policies_status(const struct ygr_policies *policies, const char *message);

@@ -92,13 +92,27 @@ static int read_one(struct ygr_store *store, int directory, const char *name, co
 	return r;
 }
 
+/* With what is above it: in an initramfs there may be no /var/lib. */
+static int make_directory(const char *path)
+{
+	char part[128];
+	for (size_t i = 1; path[i] && i < sizeof(part); i++) {
+		memcpy(part, path, i);
+		part[i] = '\0';
+		if (path[i] == '/' && mkdir(part, 0755) < 0 && errno != EEXIST)
+			return -errno;
+	}
+	return mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : 0;
+}
+
 int ygr_store_open(struct ygr_store *store, const char *path, const uint8_t root[32],
 		   struct ygr_error *error)
 {
 	*store = (struct ygr_store){0};
 	snprintf(store->directory, sizeof(store->directory), "%s", path);
-	if (mkdir(path, 0700) < 0 && errno != EEXIST)
-		return ygr_error_set(error, errno, "%s: %s", path, strerror(errno));
+	int r = make_directory(path);
+	if (r < 0)
+		return ygr_error_set(error, -r, "%s: %s", path, strerror(-r));
 	DIR *directory = opendir(path);
 	if (!directory)
 		return ygr_error_set(error, errno, "%s: %s", path, strerror(errno));
