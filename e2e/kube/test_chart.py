@@ -233,9 +233,9 @@ class Installed(case.Case):
         (folder / "catalogue.yaml").write_text(
             self.cluster.get("configmap", "yagura-catalogue", "-n", NAMESPACE)["data"]["catalogue.yaml"])
         (folder / "manifests").mkdir(exist_ok=True)
-        text = data["agent.yaml"].replace("/etc/yagura/catalogue/", f"{folder}/").replace(
-            "/etc/yagura/manifests", f"{folder}/manifests")
-        (folder / "agent.yaml").write_text(text)
+        self.assertIn(f"namespace: {NAMESPACE}", data["agent.yaml"])
+        text = data["agent.yaml"].replace("/etc/yagura/catalogue/", f"{folder}/")
+        (folder / "agent.yaml").write_text(text + f"manifests: {folder}/manifests\n")
         done = subprocess.run([case.BUILD / "agent/yagura-agent", "--check", "--node=n1", "--config",
                                folder / "agent.yaml"],
                               capture_output=True, text=True, check=False, timeout=60)
