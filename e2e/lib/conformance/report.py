@@ -33,6 +33,8 @@ What works inside the guest and not from the node:
   never told"). BPF links attach to devices.
 - **Values of STRUCT_OPS maps** (`bpftool struct_ops dump` and `register`): they hold addresses of programs, and are
   refused with EOPNOTSUPP.
+- **A network device's name** as an argument (`bpftool net list dev lo`): its number is asked for by an ioctl on a
+  socket, which the confinement denies. Lists of all devices have names and numbers.
 - **Iterators over one cgroup** that name it by a descriptor: EBADF. By id they work.
 - **Pins by a directory's descriptor** (BPF_F_PATH_FD): refused; absolute paths work.
 
