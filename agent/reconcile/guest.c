@@ -40,7 +40,8 @@ void ygr_observed_update(struct ygr_observed *guest)
 	if (guest->link && (!wanted || strcmp(guest->address, vm->channel) != 0 || guest->pid != vm->pid ||
 			    guest->resets != vm->resets))
 		ygr_observed_reset(guest);
-	if (!wanted || guest->link)
+	/* Nobody answers in a paused VM, and a user-space vsock device may not survive what it was asked meanwhile. */
+	if (!wanted || guest->link || vm->phase == YGR_VM_PAUSED)
 		return;
 	const struct ygr_link_target target = {vm->uuid, vm->namespace_, vm->name, vm->channel};
 	guest->address = strdup(vm->channel);

@@ -430,6 +430,25 @@ static void test_stop(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* A paused VM is not dialled; it is once it runs. */
+static void test_paused(void **state)
+{
+	struct ygr_vm *vm = make_vm("web", "web"), *running = make_vm("web", "web");
+	struct fixture *f = *state;
+
+	vm->phase = YGR_VM_PAUSED;
+	ygr_reconcile_vm_changed(f->reconcile, vm);
+	turn(f, 20);
+	assert_false(double_links[0].open);
+	ygr_reconcile_vm_changed(f->reconcile, running);
+	turn(f, 20);
+	assert_true(double_links[0].open);
+	ygr_reconcile_vm_gone(f->reconcile, running);
+	turn(f, 20);
+	ygr_vm_free(vm);
+	ygr_vm_free(running);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -442,6 +461,7 @@ int main(void)
 	    TEST(test_refused_and_problems),
 	    TEST(test_runs),
 	    TEST(test_stop),
+	    cmocka_unit_test_setup_teardown(test_paused, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
