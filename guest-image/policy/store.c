@@ -68,7 +68,7 @@ static int read_one(struct ygr_store *store, int directory, const char *name, co
 		r = -EPROTO;
 	if (r == 0)
 		r = read_all(fd, &entry.load, sizeof(entry.load));
-	if (r == 0 && entry.load.length > YGR_BUNDLE_MAX)
+	if (r == 0 && (entry.load.length > YGR_BUNDLE_MAX || entry.load.reserved))
 		r = -EMSGSIZE;
 	if (r == 0 && !(entry.data = malloc(entry.load.length ? entry.load.length : 1)))
 		r = -ENOMEM;
