@@ -14,6 +14,8 @@ PROGRAM = r"""
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <linux/vm_sockets.h>
 #include <netinet/in.h>
 #include <sched.h>
@@ -41,6 +43,22 @@ static void reading(const char *path)
 	attempt(name, open(path, O_RDONLY));
 }
 
+/* Asks for the network devices: of the guest for who may see ids there, and never the node's. */
+static int devices(void)
+{
+	struct {
+		struct nlmsghdr head;
+		struct rtgenmsg body;
+	} ask = {{sizeof(ask), RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 1, 0}, {AF_UNSPEC}};
+	char answer[65536];
+	const struct nlmsghdr *head = (const struct nlmsghdr *)answer;
+	int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+
+	if (fd < 0 || send(fd, &ask, sizeof(ask), 0) < 0 || recv(fd, answer, sizeof(answer), 0) < (long)sizeof(*head))
+		return -1;
+	return head->nlmsg_type == RTM_NEWLINK ? 0 : -1;
+}
+
 int main(int argc, char **argv)
 {
 	static const char *const paths[] = {"/etc/shadow", "/root", "/var/lib/libvirt", "/run/libvirt/libvirt-sock",
@@ -59,7 +77,8 @@ int main(int argc, char **argv)
 	attempt("inet", socket(AF_INET, SOCK_STREAM, 0));
 	attempt("inet6", socket(AF_INET6, SOCK_DGRAM, 0));
 	attempt("packet", socket(AF_PACKET, SOCK_RAW, 0));
-	attempt("netlink", socket(AF_NETLINK, SOCK_RAW, 0));
+	attempt("netlink", devices());
+	attempt("netlink of uevents", socket(AF_NETLINK, SOCK_RAW, NETLINK_KOBJECT_UEVENT));
 	struct sockaddr_un agent = {.sun_family = AF_UNIX, .sun_path = "SOCKET"};
 	fd = socket(AF_UNIX, SOCK_STREAM, 0);
 	attempt("the agent's socket", fd < 0 ? fd : connect(fd, (struct sockaddr *)&agent, sizeof(agent)));
@@ -103,7 +122,7 @@ programs:
         subprocess.run(["gcc", "-w", f"-DSOMEBODY={os.getpid()}", "-o", hostile, agent.folder / "hostile.c"], check=True)
         agent.start()
         agent.wait_for(lambda: agent.channel(NAME).get("state") == "Connected", "the channel")
-        lines = agent.yagura("run", NAME, "--", "hostile").splitlines()
+        lines = agent.yagura("run", NAME, "--", "hostile", check=False).splitlines()
         self.assertIn("done 1", lines)
         self.assertEqual([line for line in lines if line.startswith("GOT")], [])
         self.assertGreater(len([line for line in lines if line.startswith("refused")]), 30)

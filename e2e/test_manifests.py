@@ -77,9 +77,9 @@ class Manifests(case.Case):
         before = self.agent_.apps(self.NAME)["exec"]
         self.agent_.apply("base.yaml", "kind: [VMMonitor\nspec: {\n")
         self.agent_.wait_for(lambda: self.agent_.metric("yagura_manifest_errors") >= 1, "the metric")
-        conditions = [one for document in self.agent_.monitors() for one in document["status"]["conditions"]
-                      if one["type"] == "Accepted" and one["status"] == "False"]
-        self.assertTrue(any("base.yaml:" in one["message"] for one in conditions), conditions)
+        self.agent_.wait_for(lambda: any("base.yaml:" in one["message"] for document in self.agent_.monitors()
+                                         for one in document["status"]["conditions"]
+                                         if one["type"] == "Accepted" and one["status"] == "False"), "the file's place")
         self.assert_works()
         self.assertEqual(self.agent_.apps(self.NAME)["exec"], before)
         self.agent_.apply("base.yaml", text())

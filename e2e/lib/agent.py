@@ -115,7 +115,8 @@ def _processes():
 
 def _groups():
     """Control groups of applications, of whatever agent."""
-    return set(pathlib.Path("/sys/fs/cgroup").glob("**/yagura/*"))
+    return {pathlib.Path(folder) / name for folder, names, _ in os.walk("/sys/fs/cgroup")
+            if pathlib.Path(folder).name == "yagura" for name in names}
 
 
 def _mounts():
