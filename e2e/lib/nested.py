@@ -6,7 +6,6 @@ asked for through the VM's shell: commands on the node with run(), in the guest 
 """
 import json
 import pathlib
-import shlex
 import subprocess
 import time
 
@@ -20,13 +19,18 @@ PROGRAMS = {
     "cli/yagura": "/usr/bin/yagura",
     "e2e/nested/e2e-stranger": "/usr/lib/yagura/stranger",
 }
-TESTS = ("tests/agent/telebpf/confine/test-confine", "tests/agent/telebpf/guestfs/test-guestfs", "tests/guest-image/test-guest-session",
-         "tests/guest-image/test-guest-server")
+TESTS = ("tests/agent/telebpf/confine/test-confine", "tests/agent/telebpf/guestfs/test-guestfs",
+         "tests/guest-image/test-guest-session", "tests/guest-image/test-guest-server")
 TESTS_NEED = ("tests/agent/telebpf/confine/confine-probe", "tests/agent/telebpf/confine/libconfine-preload.so",
               "guest-image/yagura-guest")
 UUID = "6a0b1d0e-9a51-4b76-9a0c-0d2f2f6f7a01"
 # QEMU's TCG inside TCG is slow by a factor of ten, on a busy machine by more: nothing here may be impatient.
 PATIENCE = 600.0
+# What a boot under two TCGs can do without: self-tests, what hardware this guest does not have, and RCU's patience.
+INNER_CMDLINE = ("console=ttyS0 quiet panic=-1 nokaslr mitigations=off tsc=reliable acpi=off cryptomgr.notests "
+                 "noreplace-smp ipv6.disable=1 rcupdate.rcu_expedited=1 audit=0 lsm=lockdown,bpf initcall_blacklist=" + ",".join((
+                     "crypto_kdf108_init", "slab_sysfs_init", "dmi_sysfs_init", "i8042_init", "cmos_init",
+                     "load_system_certificate_list", "init_ima", "seg6_init", "pcie_portdrv_init", "trace_eval_init")))
 
 SETTINGS = {
     "node": "nested", "manifests": "/etc/yagura/manifests", "catalogue": ["/etc/yagura/catalogue.yaml"],
@@ -52,8 +56,8 @@ def images(build, keys):
     if not (keys / "node.cert").exists():
         keys.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run([build / "cli/yagura", "keys", "init", keys, "--name", "e2e"], check=True, capture_output=True)
-    _build("--variant", "inner", "--guest-binary", build / "guest-image/yagura-guest", "--root-pub", keys / "root.pub",
-           "--out", inner)
+    _build("--variant", "inner", "--bare", "--unpack-kernel", "--file", f"{build / 'e2e/nested/e2e-inner-init'}:/init",
+           "--guest-binary", build / "guest-image/yagura-guest", "--root-pub", keys / "root.pub", "--out", inner)
     files = {build / name: place for name, place in PROGRAMS.items()}
     files |= {build / name: build / name for name in TESTS + TESTS_NEED}
     files |= {inner / name: f"/var/lib/inner/{name}" for name in ("vmlinuz", "initrd.img")}
@@ -70,7 +74,7 @@ class Node(vm.Guest):
     def __init__(self, name, build=agent.BUILD, keys=agent.KEYS):
         self.build = pathlib.Path(build).resolve()
         super().__init__(name, images(self.build, pathlib.Path(keys).resolve()), cpus=2, ram_mib=3072, channel=False,
-                         metadata=False)
+                         metadata=False, cmdline="mitigations=off no5lvl tsc=reliable")
         self._agent = None
 
     def start(self, timeout=PATIENCE):
@@ -104,11 +108,20 @@ class Node(vm.Guest):
         self.wait_for(lambda: not self.run("pidof yagura-session; find /sys/fs/cgroup/yagura -mindepth 1 -type d"
                                            " 2>/dev/null").out, "the end of what belonged to the agent", 60)
 
+    def kill_agent(self):
+        """Ends it with SIGKILL; AssertionError when its sessions outlive it."""
+        self.run(f"kill -9 {self._agent}", check=True)
+        self.wait_for(lambda: not self.run("pidof yagura-session execsnoop").out, "the end of the agent's sessions", 60)
+
     def guest(self):
         """The guest inside as the agent describes it (VMGuest), or None."""
         result = self.run("yagura vms -o json", 60)
         found = json.loads(result.out) if result.code == 0 else []
         return found[0] if found else None
+
+    def link(self):
+        """Its channel's state, with "None" where the agent does not know the guest."""
+        return (self.guest() or {"status": {"channel": {"state": "None"}}})["status"]["channel"]
 
     def app(self):
         """Its application's state, or {}."""
@@ -126,7 +139,7 @@ class Node(vm.Guest):
         """Runs a program with MARK in the guest inside until an event tells of it, which is returned. That a program
         runs does not mean that it has attached yet, and what happened before is not its to tell."""
         def question():
-            self.inner(f"/bin/true {mark}")
+            self.inner(f"run /init {mark}")
             for line in self.run("yagura events --recent 64 --app exec -o json", 60).out.splitlines():
                 if mark in line:
                     return json.loads(line)
@@ -140,18 +153,22 @@ class Node(vm.Guest):
         self.put("/run/inner.xml", inner_xml(cid, private).encode())
         self.run("virsh create /run/inner.xml", 120, check=True)
 
-    def inner(self, command, timeout=30):
-        """Runs COMMAND in the guest inside; the result, code 124 when it does not answer."""
-        return self.run(f"/usr/lib/yagura/inner {timeout} {shlex.quote(command)}", timeout + 20)
+    def virsh(self, word):
+        """What `virsh WORD` does to the guest inside."""
+        self.run(f"virsh {word} inner", 120, check=True)
+
+    def inner(self, words, timeout=60, check=False):
+        """Asks the guest inside for WORDS (e2e/nested/inner-init.c); the result, code 124 when it does not answer.
+        With CHECK a code other than 0 is an AssertionError."""
+        return self.run(f"/usr/lib/yagura/inner {timeout} {words}", timeout + 20, check)
 
     def inner_cid(self):
         return int(self.run("virsh dumpxml inner | sed -n \"s/.*<cid .*address='\\([0-9]*\\)'.*/\\1/p\"", 60,
                             check=True).out)
 
     def inner_programs(self):
-        """How many eBPF programs the processes of the guest inside hold."""
-        result = self.inner("cat /proc/[0-9]*/fdinfo/* 2>/dev/null | grep -c ^prog_id; true")
-        return int(result.out) if result.code == 0 else None
+        """How many eBPF programs the kernel of the guest inside has."""
+        return int(self.inner("programs", check=True).out)
 
 
 def inner_xml(cid, private):
@@ -166,13 +183,13 @@ def inner_xml(cid, private):
   {memory}
   <vcpu>1</vcpu>
   <os>
-    <type arch='x86_64' machine='q35'>hvm</type>
+    <type arch='x86_64' machine='pc'>hvm</type>
     <kernel>/var/lib/inner/vmlinuz</kernel>
     <initrd>/var/lib/inner/initrd.img</initrd>
-    <cmdline>console=ttyS0 quiet panic=-1 nokaslr mitigations=off tsc=reliable yagura.name=inner</cmdline>
+    <cmdline>{INNER_CMDLINE}</cmdline>
   </os>
   <features><acpi/></features>
-  <cpu mode='maximum'/>
+  <cpu mode='custom' match='exact'><model>qemu64</model><feature policy='disable' name='cx16'/></cpu>
   <on_reboot>restart</on_reboot>
   <devices>
     <serial type='file'><source path='/run/inner.console'/></serial>
