@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -221,6 +222,7 @@ struct script *script_start(uv_loop_t *loop, script_answer *answer, void *user)
 	int len = sizeof(address);
 
 	assert_non_null(script);
+	signal(SIGPIPE, SIG_IGN); /* a client may be gone before its answer */
 	script->loop = loop;
 	script->answer = answer;
 	script->user = user;

@@ -218,6 +218,16 @@ static void two_pages(struct fixture *f, struct script_peer *peer, const char *p
 	script_reply(peer, 200, "", LIST("7", ITEM("c", "3") "," ITEM("d", "\"x\"")));
 }
 
+/* The watch that is open; that the lists are complete does not mean that it is. */
+static struct script_peer *stream_of(struct fixture *f)
+{
+	struct script_peer *peer;
+
+	while (!(peer = script_stream(f->script)))
+		uv_run(&f->loop, UV_RUN_ONCE);
+	return peer;
+}
+
 static void test_pages(void **state)
 {
 	struct fixture *f = *state;
@@ -233,7 +243,7 @@ static void test_pages(void **state)
 	while (f->watches < 2)
 		uv_run(&f->loop, UV_RUN_ONCE);
 	assert_non_null(strstr(f->last_path, "resourceVersion=7"));
-	script_drip(script_stream(f->script),
+	script_drip(stream_of(f),
 		    EVENT("MODIFIED", "a", "8", "2") EVENT("ADDED", "e", "9", "5")
 			EVENT("MODIFIED", "d", "10", "4") EVENT("DELETED", "c", "11", "3")
 			    EVENT("MODIFIED", "e", "12", "-1") EVENT("MODIFIED", "a", "13", "null")
@@ -277,7 +287,7 @@ static void test_watch_list(void **state)
 	start(f, false, 0, 0);
 	run_until(f, "+z=26");
 	assert_string_equal(f->log, "up +a=1 +b=2 +c=3 synced +z=26 ");
-	script_say(script_stream(f->script), GONE); /* inside the stream: everything is listed again */
+	script_say(stream_of(f), GONE); /* inside the stream: everything is listed again */
 	run_until(f, "-z +z=26");
 	assert_non_null(strstr(f->log, "synced +z=26 ~a=1 ~b=2 -c -z +z=26"));
 	assert_int_equal(f->lists, 0);
@@ -354,9 +364,9 @@ static void test_wrong_json(void **state)
 	start(f, true, 0, 0);
 	run_until(f, "synced");
 	assert_string_equal(f->log, "down +b=2 up synced ");
-	script_say(script_stream(f->script), EVENT("ADDED", "c", "10", "3") "{\"type\":7}\n");
+	script_say(stream_of(f), EVENT("ADDED", "c", "10", "3") "{\"type\":7}\n");
 	run_until(f, "-c"); /* what such an event meant is not known: everything is listed again */
-	script_say(script_stream(f->script), EVENT("ADDED", "d", "10", "4") "]]]\n");
+	script_say(stream_of(f), EVENT("ADDED", "d", "10", "4") "]]]\n");
 	run_until(f, "+d=4");
 	unsigned before = f->watches;
 	while (f->watches == before)
@@ -429,7 +439,7 @@ static void test_away(void **state)
 	script_away(f->script, false);
 	while (f->watches == before)
 		uv_run(&f->loop, UV_RUN_ONCE);
-	script_say(script_stream(f->script), EVENT("MODIFIED", "b", "10", "3"));
+	script_say(stream_of(f), EVENT("MODIFIED", "b", "10", "3"));
 	run_until(f, "up ~b=3");
 	assert_int_equal(f->lists, 1);
 }
@@ -457,7 +467,7 @@ static void test_bound(void **state)
 	run_until(f, "synced");
 	while (!f->watches)
 		uv_run(&f->loop, UV_RUN_ONCE);
-	script_say(script_stream(f->script), EVENT("ADDED", "c", "10", "3") EVENT("ADDED", "d", "11", "4"));
+	script_say(stream_of(f), EVENT("ADDED", "c", "10", "3") EVENT("ADDED", "d", "11", "4"));
 	run_until(f, "!d");
 	assert_int_equal(ygr_kube_informer_count(f->informer), 2);
 }
