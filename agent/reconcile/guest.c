@@ -8,7 +8,9 @@ static void on_link(void *user, struct ygr_link *link)
 {
 	struct ygr_observed *guest = user;
 
-	(void)link;
+	if (ygr_link_state(link) == YGR_LINK_LOST && guest->vm->phase == YGR_VM_RUNNING &&
+	    strcmp(ygr_link_reason(link) ?: "", "GuestSilent") == 0)
+		guest->silent = true;
 	guest->reconcile->dirty = true;
 	ygr_reconcile_soon(guest->reconcile, 0);
 }
@@ -26,6 +28,21 @@ void ygr_observed_reset(struct ygr_observed *guest)
 	guest->address = NULL;
 }
 
+/*
+ * A guest that runs and says nothing closes no connection either: its applications, who only wait for what it sends,
+ * would wait for ever. One that is paused goes on where it was.
+ */
+static void end_silence(struct ygr_observed *guest)
+{
+	struct ygr_reconcile *reconcile = guest->reconcile;
+
+	guest->silent = false;
+	for (size_t i = 0; i < reconcile->work_count; i++)
+		if (reconcile->works[i]->guest == guest && reconcile->works[i]->application)
+			ygr_work_kill(reconcile->works[i]);
+	ygr_runs_end(reconcile->runs, guest, "ChannelLost", "the guest was silent for too long");
+}
+
 static bool alive(const struct ygr_vm *vm)
 {
 	return vm->phase == YGR_VM_RUNNING || vm->phase == YGR_VM_PAUSED || vm->phase == YGR_VM_MIGRATING;
@@ -40,6 +57,8 @@ void ygr_observed_update(struct ygr_observed *guest)
 	if (guest->link && (!wanted || strcmp(guest->address, vm->channel) != 0 || guest->pid != vm->pid ||
 			    guest->resets != vm->resets))
 		ygr_observed_reset(guest);
+	if (guest->silent)
+		end_silence(guest);
 	/* Nobody answers in a paused VM, and a user-space vsock device may not survive what it was asked meanwhile. */
 	if (!wanted || guest->link || vm->phase == YGR_VM_PAUSED)
 		return;

@@ -32,6 +32,7 @@ struct ygr_observed {
 	char *address; /* that the link was opened for */
 	pid_t pid;     /* of the VMM when the link was opened */
 	uint64_t resets;
+	bool silent; /* its link was given up for want of an answer; the next pass ends what it carries */
 	struct ygr_condition channel_ready;
 	struct ygr_policing *policing; /* policy.h; NULL before all policies are known */
 };
