@@ -3,6 +3,7 @@
 find_program(YAGURA_BPF_CLANG NAMES clang clang-14 REQUIRED)
 find_program(YAGURA_BPFTOOL NAMES bpftool PATHS /usr/sbin /sbin REQUIRED)
 pkg_check_modules(LIBBPF REQUIRED IMPORTED_TARGET libbpf)
+list(APPEND LIBBPF_STATIC_LIBRARIES ygr_elf_search) # lib/base/elf-search.c
 
 function(ygr_add_bpf name source)
   set(object ${CMAKE_CURRENT_BINARY_DIR}/${name}.bpf.o)
