@@ -21,12 +21,13 @@
 #include "lib/base/hex.h"
 #include "lib/wire/grant.h"
 
-#define NAME_MAX_BYTES 63
-#define PATH_MAX_BYTES 4095
-#define ARGS_MAX       64
-#define ARG_MAX_BYTES  256
-#define VALID_SECONDS  3600
-#define CLOCK_SLACK    300 /* a guest's clock may be behind */
+#define NAME_MAX_BYTES   63
+#define PATH_MAX_BYTES   4095
+#define ARGS_MAX         64
+#define ARG_MAX_BYTES    256
+#define VALID_SECONDS    3600
+#define SUFFIX_MAX_BYTES 32
+#define CLOCK_SLACK      300 /* a guest's clock may be behind */
 
 struct ygr_catalogue_entry {
 	struct ygr_catalogue_entry *next;
@@ -196,6 +197,23 @@ static int check_grant(const struct ygr_field *field, const struct ygr_catalogue
 	return 0;
 }
 
+/* Where EXECUTABLE alone is not there, its name with SUFFIX is taken if that is. 0 or -ENOMEM. */
+static int try_suffix(struct ygr_catalogue_entry *entry, const char *suffix)
+{
+	char *other = NULL;
+
+	if (!suffix || access(entry->executable, F_OK) == 0)
+		return 0;
+	if (asprintf(&other, "%s%s", entry->executable, suffix) < 0)
+		return -ENOMEM;
+	if (access(other, F_OK) == 0) {
+		free(entry->executable);
+		entry->executable = ygr_steal_ptr(&other);
+	}
+	free(other);
+	return 0;
+}
+
 static int decode_entry(const struct ygr_field *field, const json_t *common,
 			struct ygr_catalogue_entry *entry, struct ygr_error *error)
 {
@@ -232,7 +250,7 @@ static int decode_entry(const struct ygr_field *field, const json_t *common,
 }
 
 static int add_entry(struct ygr_catalogue *catalogue, const struct ygr_field *field, const json_t *common,
-		     struct ygr_error *error)
+		     const char *suffix, struct ygr_error *error)
 {
 	_cleanup_(entry_freep) struct ygr_catalogue_entry *entry = calloc(1, sizeof(*entry));
 	if (!entry)
@@ -241,6 +259,8 @@ static int add_entry(struct ygr_catalogue *catalogue, const struct ygr_field *fi
 	entry->file = strdup(ygr_doc_file(field->doc));
 	int r = entry->file ? decode_entry(field, common, entry, error)
 			    : ygr_error_set(error, ENOMEM, "out of memory");
+	if (r == 0 && try_suffix(entry, suffix) < 0)
+		r = ygr_error_set(error, ENOMEM, "out of memory");
 	if (r < 0)
 		return r;
 
@@ -258,11 +278,12 @@ static int add_entry(struct ygr_catalogue *catalogue, const struct ygr_field *fi
 
 static int add_document(struct ygr_catalogue *catalogue, const struct ygr_doc *doc, struct ygr_error *error)
 {
-	static const char *const known[] = {"apiVersion", "kind", "common", "programs", NULL};
+	static const char *const known[] = {"apiVersion", "kind", "common", "suffix", "programs", NULL};
 	static const char *const kinds[] = {"Catalogue", NULL};
 	static const char *const versions[] = {"yagura.dev/v1alpha1", NULL};
 	struct ygr_field root = ygr_field_root(doc), member;
 	const json_t *common = NULL;
+	char suffix[SUFFIX_MAX_BYTES + 1] = "";
 	size_t count = 0;
 	int word;
 
@@ -282,13 +303,21 @@ static int add_document(struct ygr_catalogue *catalogue, const struct ygr_doc *d
 				     error);
 		common = member.value;
 	}
+	if (r == 0 && ygr_field_member(&root, "suffix", &member)) {
+		_cleanup_free_ char *text = NULL;
+		r = ygr_field_dup(&member, 1, SUFFIX_MAX_BYTES, &text, error);
+		if (r == 0 && strchr(text, '/'))
+			r = ygr_field_expected(&member, error, "the ending of a file's name");
+		if (r == 0)
+			strcpy(suffix, text);
+	}
 	if (r == 0)
 		r = ygr_field_require(&root, "programs", &member, error);
 	if (r == 0)
 		r = ygr_field_array(&member, 0, YGR_CATALOGUE_PROGRAMS_MAX, &count, error);
 	for (size_t i = 0; i < count && r == 0; i++) {
 		struct ygr_field item = ygr_field_item(&member, i);
-		r = add_entry(catalogue, &item, common, error);
+		r = add_entry(catalogue, &item, common, *suffix ? suffix : NULL, error);
 	}
 	return r;
 }

@@ -175,12 +175,40 @@ static int teardown(void **state)
 	return unlink(path);
 }
 
+/* Debian 13 calls its tools other than Debian 12. */
+static void finds_by_suffix(void **state)
+{
+	(void)state;
+	struct ygr_catalogue *catalogue;
+	struct ygr_error error = YGR_ERROR_INIT;
+	char text[512], without[sizeof(path)];
+
+	snprintf(without, sizeof(without), "%.*s", (int)(strlen(path) - strlen(".yaml")), path);
+	snprintf(text, sizeof(text),
+		 HEAD "suffix: .yaml\n"
+		      "programs:\n"
+		      "- {name: there, executable: /bin/true}\n"
+		      "- {name: other, executable: %s}\n"
+		      "- {name: none, executable: /nonexistent}\n",
+		 without);
+	if (read_text(text, &catalogue, &error) < 0)
+		fail_msg("%s", error.message);
+	assert_string_equal(ygr_catalogue_executable(ygr_catalogue_find(catalogue, "there", NULL)),
+			    "/bin/true");
+	assert_string_equal(ygr_catalogue_executable(ygr_catalogue_find(catalogue, "other", NULL)), path);
+	assert_string_equal(ygr_catalogue_executable(ygr_catalogue_find(catalogue, "none", NULL)),
+			    "/nonexistent");
+	ygr_catalogue_free(catalogue);
+	assert_int_equal(read_text(HEAD "suffix: a/b\nprograms: []\n", &catalogue, &error), -EINVAL);
+	assert_non_null(strstr(error.message, "ending of a file's name"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(merges_what_is_common), cmocka_unit_test(an_adhoc_grant_is_a_grant),
 	    cmocka_unit_test(says_what_is_wrong),    cmocka_unit_test(the_shipped_one_is_good),
-	    cmocka_unit_test(a_hash_is_held),
+	    cmocka_unit_test(a_hash_is_held),        cmocka_unit_test(finds_by_suffix),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
