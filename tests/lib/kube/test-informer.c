@@ -567,7 +567,9 @@ static void test_memory(void **state)
 	assert_int_equal(f->lists, 64);
 	assert_int_equal(ygr_kube_informer_count(f->informer), 0);
 	print_message("%ld KiB at first, %ld KiB at most\n", first, most);
+#ifndef __SANITIZE_ADDRESS__ /* which keeps what was freed */
 	assert_true(most - first < 8192);
+#endif
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
