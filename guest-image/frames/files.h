@@ -102,7 +102,8 @@ int BPF_PROG(f_held_map, struct file *file, unsigned long reqprot, unsigned long
 		if (!(when))                                                                                \
 			return ret;                                                                         \
 		BEGIN(operation);                                                                           \
-		gather_file(work.context, (entry)->d_inode, entry, directory, work.slot, work.needs);       \
+		gather_file(work.context, exists(entry) ? (entry)->d_inode : NULL, entry, directory,        \
+			    work.slot, work.needs);                                                         \
 		DECIDE(name);                                                                               \
 	}
 
@@ -115,10 +116,10 @@ ENTRY_FRAME(create_symlink, "path_symlink", OP_CREATE, true, directory, entry, c
 /* A name that a link or a rename makes is created too, and a file that loses its name to one is removed. */
 ENTRY_FRAME(create_link, "path_link", OP_CREATE, true, directory, entry, struct dentry *old,
 	    const struct path *directory, struct dentry *entry)
-ENTRY_FRAME(create_rename, "path_rename", OP_CREATE, entry->d_inode == NULL, directory, entry,
+ENTRY_FRAME(create_rename, "path_rename", OP_CREATE, !exists(entry), directory, entry,
 	    const struct path *from, struct dentry *old, const struct path *directory, struct dentry *entry,
 	    unsigned int flags)
-ENTRY_FRAME(unlink_rename, "path_rename", OP_UNLINK, entry->d_inode != NULL, directory, entry,
+ENTRY_FRAME(unlink_rename, "path_rename", OP_UNLINK, exists(entry), directory, entry,
 	    const struct path *from, struct dentry *old, const struct path *directory, struct dentry *entry,
 	    unsigned int flags)
 ENTRY_FRAME(unlink, "path_unlink", OP_UNLINK, true, directory, entry, const struct path *directory,

@@ -111,6 +111,14 @@ inline_always void identify(const struct inode *inode, struct ygr_policy_identit
 	ret->inode = inode->i_ino;
 }
 
+/* The verifier of newer kernels takes d_inode for never NULL and drops a plain comparison; a number it does not know. */
+inline_always bool exists(struct dentry *dentry)
+{
+	void *inode = NULL;
+	bpf_probe_read_kernel(&inode, sizeof(inode), &dentry->d_inode);
+	return inode != NULL;
+}
+
 /* The entry that DENTRY is, as a key: zeros behind the name. False: the name is too long. */
 inline_always bool name_entry(struct dentry *dentry, struct ygr_policy_entry_name *ret)
 {
