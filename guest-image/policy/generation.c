@@ -162,7 +162,7 @@ static int find_launchers(struct ygr_loader *loader)
 	for (unsigned i = 0; i < 4; i++)
 		(void)glob(patterns[i], i ? GLOB_APPEND | GLOB_NOSORT : GLOB_NOSORT, NULL, &found);
 	for (size_t i = 0; i < found.gl_pathc && i < 60 && r == 0; i++) {
-		struct ygr_policy_identity identity;
+		struct ygr_policy_identity identity = {0};
 		uint32_t one = 1;
 		_cleanup_close_ int fd = open(found.gl_pathv[i], O_PATH | O_CLOEXEC);
 		if (fd < 0)

@@ -96,7 +96,7 @@ static int read_one(struct ygr_store *store, int directory, const char *name, co
 static int make_directory(const char *path)
 {
 	char part[128];
-	for (size_t i = 1; path[i] && i < sizeof(part); i++) {
+	for (size_t i = 1; i < sizeof(part) && path[i]; i++) {
 		memcpy(part, path, i);
 		part[i] = '\0';
 		if (path[i] == '/' && mkdir(part, 0755) < 0 && errno != EEXIST)

@@ -12,7 +12,7 @@
 #include "controller/seen.h"
 #include "controller/subject.h"
 
-static json_t *parse(const char *format, ...)
+static __attribute__((format(printf, 1, 2))) json_t *parse(const char *format, ...)
 {
 	char *text;
 	va_list args;
@@ -64,8 +64,8 @@ static void test_hostile_guests(void **state)
 	    "7",
 	    "[]",
 	    "{\"monitors\": 7, \"policies\": {}}",
-	    "{\"monitors\": [7, null, [], {}, {\"name\": 7, \"apps\": [7, {}]}], \"policies\": [7, "
-	    "{\"unsupported\": [1]}]}",
+	    "{\"monitors\": [7, null, [], {}, {\"name\": 7, \"apps\": [7, {}]}]}",
+	    "{\"policies\": [7, {\"unsupported\": [1]}]}",
 	    "{\"phase\": 7, \"monitors\": [{\"name\": \"a\", \"generation\": \"x\", \"apps\": {}}]}",
 	};
 	struct ygr_seen *guest;
