@@ -39,7 +39,7 @@ class Kubernetes(case.Case):
         self.cluster.kubectl("create", "namespace", case.NAMESPACE)
         self.cluster.helm("install", "yagura", CHART, "-n", SYSTEM, "--set",
                           f"webhook.url=https://127.0.0.1:{self.port}/validate")
-        self.cluster.kubectl("wait", "--for=condition=Established", "--timeout=120s", "-f", agent.ROOT / "crds")
+        self.cluster.wait_established(agent.ROOT / "crds")
         self.cluster.apply([{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "e2e"}}, {
             "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "agent-e2e", "namespace": SYSTEM},
             "spec": {"nodeName": "e2e", "serviceAccountName": "yagura-agent", "containers": [{"name": "a", "image": "a"}]}}])

@@ -33,4 +33,4 @@ def _cluster(crds, options):
 
 def apply_crds(cluster):
     cluster.kubectl("apply", "--server-side", "-f", CRDS)
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=120s", "-f", CRDS)
+    cluster.wait_established(CRDS)

@@ -151,7 +151,7 @@ class AgentCase(case.Case):
         self.cluster.kubectl("create", "namespace", NAMESPACE)
         self.cluster.helm("install", "yagura", kube.ROOT / "deploy/yagura", "-n", NAMESPACE, "--set",
                           "controller.enabled=false")
-        self.cluster.kubectl("wait", "--for=condition=Established", "--timeout=120s", "-f", case.CRDS)
+        self.cluster.wait_established(case.CRDS)
         self.cluster.apply([{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}}, {
             "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "agent-n1", "namespace": NAMESPACE},
             "spec": {"nodeName": "n1", "serviceAccountName": "yagura-agent",
@@ -266,6 +266,21 @@ class Agents(AgentCase):
         self.cluster.kubectl("label", "vmguest", "web", "app=other", "--overwrite")
         self.until("a write with the new token", lambda: self.guest()["metadata"]["labels"] == {"app": "web"}, 120)
 
+    def test_many(self):
+        """A hundred VMs."""
+        names = [f"web-{i}" for i in range(100)]
+        self.agent.start(names)
+        self.until("readiness", self.agent.ready)
+        self.monitor("base")
+        self.until("all VMGuests", lambda: sum("monitors" in one.get("status", {}) and len(one["status"]["monitors"]) == 1
+                                               for one in self.cluster.get("vmguests")["items"]) == 100, 300)
+        print(f"RssAnon {self.agent.rss_anon_kib() / 1024:.1f} MiB with 100 VMs")
+        self.assertLess(self.agent.rss_anon_kib(), 16 * 1024)
+
+
+class Faults(AgentCase):
+    """What a server does to its clients on bad days; these take minutes."""
+
     def test_server_away(self):
         self.agent.start()
         self.until("readiness", self.agent.ready)
@@ -336,14 +351,3 @@ class Agents(AgentCase):
         print(f"{written} writes in 20 s against another manager")
         self.assertLess(written, 20)
         self.until("the agent's word", lambda: self.guest()["status"]["phase"] == "Running")
-
-    def test_many(self):
-        """A hundred VMs."""
-        names = [f"web-{i}" for i in range(100)]
-        self.agent.start(names)
-        self.until("readiness", self.agent.ready)
-        self.monitor("base")
-        self.until("all VMGuests", lambda: sum("monitors" in one.get("status", {}) and len(one["status"]["monitors"]) == 1
-                                               for one in self.cluster.get("vmguests")["items"]) == 100, 300)
-        print(f"RssAnon {self.agent.rss_anon_kib() / 1024:.1f} MiB with 100 VMs")
-        self.assertLess(self.agent.rss_anon_kib(), 16 * 1024)

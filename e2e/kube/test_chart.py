@@ -112,7 +112,7 @@ class Installed(case.Case):
         cls.cluster.kubectl("create", "namespace", NAMESPACE)
         cls.folder = cls.enterClassContext(tempfile.TemporaryDirectory())
         cls.cluster.helm("install", *helm_words({}, cls.folder))
-        cls.cluster.kubectl("wait", "--for=condition=Established", "--timeout=120s", "-f", case.CRDS)
+        cls.cluster.wait_established(case.CRDS)
         for name in ("n1", "n2"):
             cls.cluster.apply([{"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}, {
                 "apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"agent-{name}", "namespace": NAMESPACE},
@@ -270,7 +270,7 @@ class Life(case.Case):
         cluster.helm("rollback", "yagura", "1", "-n", NAMESPACE)
         self.assertEqual(cluster.get("deployment", "yagura-controller", "-n", NAMESPACE)["spec"]["replicas"], 2)
         # Gone without a trace, but for the definitions, and with them what people wrote; nothing hangs.
-        cluster.kubectl("wait", "--for=condition=Established", "--timeout=120s", "-f", case.CRDS)
+        cluster.wait_established(case.CRDS)
         cluster.apply(guest("web-1", "n1"))
         cluster.helm("uninstall", "yagura", "-n", NAMESPACE)
         left = self._everything(cluster) - before

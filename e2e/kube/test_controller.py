@@ -66,7 +66,7 @@ class Controllers(case.Case):
         cls.folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
         cls.cluster.kubectl("create", "namespace", NAMESPACE)
         cls.cluster.helm("install", *helm_words({"webhook": {"enabled": False}}, cls.folder))
-        cls.cluster.kubectl("wait", "--for=condition=Established", "--timeout=120s", "-f", case.CRDS)
+        cls.cluster.wait_established(case.CRDS)
         cls.config = cls.cluster.kubeconfig(cls.cluster.token("yagura-controller", NAMESPACE))
 
     def tearDown(self):

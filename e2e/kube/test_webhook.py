@@ -40,7 +40,7 @@ class OnServer(case.Case):
         cluster.kubectl("create", "namespace", NAMESPACE)
         port = kube.free_port()
         cluster.helm("install", *helm_words({"webhook": {"url": f"https://127.0.0.1:{port}/validate"}}, folder))
-        cluster.kubectl("wait", "--for=condition=Established", "--timeout=120s", "-f", case.CRDS)
+        cluster.wait_established(case.CRDS)
         # Nobody answers yet: the default lets it through.
         cluster.apply(TOO_LONG)
         secret = cluster.get("secret", "yagura-webhook", "-n", NAMESPACE)["data"]

@@ -304,6 +304,17 @@ class Cluster:
                     f"--cache-dir={self.folder / 'cache'}", *words], timeout=timeout, check=check, stdin=stdin)
         return done.stdout if check else done
 
+    def wait_established(self, folder, timeout=120.0):
+        """Waits for the CustomResourceDefinitions in FOLDER. kubectl gives up on one that has no status yet."""
+        end = time.monotonic() + timeout
+        while True:
+            try:
+                return self.kubectl("wait", "--for=condition=Established", f"--timeout={timeout:.0f}s", "-f", folder)
+            except KubeError as error:
+                if "accessor error" not in str(error) or time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
+
     def apply(self, objects, *words, check=True, config=None):
         """kubectl apply of OBJECTS: a text, one object, or a list of them."""
         if isinstance(objects, dict):
