@@ -37,7 +37,8 @@ def traces():
     mounts = {line.split()[4] for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()}
     pins = {str(path) for path in pathlib.Path("/sys/fs/bpf").glob("*")}
     names = {str(path) for path in pathlib.Path("/run/netns").glob("*")}
-    groups = {str(path) for path in pathlib.Path("/sys/fs/cgroup").glob("**/*quickstart*")}
+    groups = {os.path.join(folder, name) for folder, names, _ in os.walk("/sys/fs/cgroup") for name in names
+              if "quickstart" in name}
     return mounts | pins | names | groups | {str(path) for path in pathlib.Path("/run/yagura").glob("**/*quickstart*")}
 
 
